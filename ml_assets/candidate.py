@@ -1,0 +1,514 @@
+"""A candidate: one contender, a whole scikit-learn Pipeline of transform and estimator.
+
+It is fitted on train only, may have its threshold tuned on validation, and is kept as a skops
+file whose bytes depend on what was learned and on nothing else.
+"""
+
+import importlib.metadata
+import io
+import json
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils import get_tags
+
+from ml_assets.dataset import Target
+from ml_assets.errors import CandidateError, DeclarationError, ModelRefused, shortened
+from ml_assets.problem import SHORT_NAMES, CandidateDeclaration, Problem
+from ml_assets.user_code import locate
+
+# Part of every candidate's key: change it when the same declaration would be fitted differently.
+FITTING = "1"
+RARE_CLASS = 0.1  # a class below this share makes a binary problem imbalanced
+
+_CLASSIFIER, _REGRESSOR = "classifier", "regressor"
+# short name -> kind -> (import path, parameters that differ from the library's defaults)
+CATALOGUE: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
+    "baseline": {
+        _CLASSIFIER: ("sklearn.dummy.DummyClassifier", {"strategy": "prior"}),
+        _REGRESSOR: ("sklearn.dummy.DummyRegressor", {"strategy": "mean"}),
+    },
+    "linear": {
+        _CLASSIFIER: ("sklearn.linear_model.LogisticRegression", {"max_iter": 1000}),
+        _REGRESSOR: ("sklearn.linear_model.Ridge", {}),
+    },
+    "logistic_regression": {
+        _CLASSIFIER: ("sklearn.linear_model.LogisticRegression", {"max_iter": 1000}),
+    },
+    "ridge": {_REGRESSOR: ("sklearn.linear_model.Ridge", {})},
+    "random_forest": {
+        _CLASSIFIER: ("sklearn.ensemble.RandomForestClassifier", {}),
+        _REGRESSOR: ("sklearn.ensemble.RandomForestRegressor", {}),
+    },
+    "extra_trees": {
+        _CLASSIFIER: ("sklearn.ensemble.ExtraTreesClassifier", {}),
+        _REGRESSOR: ("sklearn.ensemble.ExtraTreesRegressor", {}),
+    },
+    "hist_gradient_boosting": {
+        _CLASSIFIER: ("sklearn.ensemble.HistGradientBoostingClassifier", {}),
+        _REGRESSOR: ("sklearn.ensemble.HistGradientBoostingRegressor", {}),
+    },
+    "xgboost": {
+        _CLASSIFIER: ("xgboost.XGBClassifier", {}),
+        _REGRESSOR: ("xgboost.XGBRegressor", {}),
+    },
+    "lightgbm": {
+        _CLASSIFIER: ("lightgbm.LGBMClassifier", {"verbose": -1, "deterministic": True}),
+        _REGRESSOR: ("lightgbm.LGBMRegressor", {"verbose": -1, "deterministic": True}),
+    },
+    "catboost": {
+        _CLASSIFIER: ("catboost.CatBoostClassifier", {"verbose": 0, "allow_writing_files": False}),
+        _REGRESSOR: ("catboost.CatBoostRegressor", {"verbose": 0, "allow_writing_files": False}),
+    },
+}
+# These want codes for classes, or give labels in another shape.  A vote of one member encodes
+# and decodes for them, and is plain scikit-learn wherever the model is loaded.
+_NEEDS_CODES = ("xgboost", "catboost")
+
+# What a stored candidate may hold, beside scikit-learn's, numpy's and scipy's own safe types
+# (skops knows those).  The artifact never has a say in this list.
+TRUSTED_TYPES: tuple[str, ...] = (
+    "builtins.bytearray",
+    "catboost.core.CatBoostClassifier",
+    "catboost.core.CatBoostRegressor",
+    "collections.OrderedDict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
+    "numpy.dtype",
+    "sklearn._loss._loss.CyHalfSquaredError",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
+    "skrub._apply_to_each_col.ApplyToEachCol",
+    "skrub._check_input.CheckInputDataFrame",
+    "skrub._clean_categories.CleanCategories",
+    "skrub._clean_null_strings.CleanNullStrings",
+    "skrub._dataframe._common.is_any_date",
+    "skrub._dataframe._common.is_categorical",
+    "skrub._dataframe._common.is_numeric",
+    "skrub._datetime_encoder.DatetimeEncoder",
+    "skrub._drop_uninformative.DropUninformative",
+    "skrub._duration_to_float.DurationToFloat",
+    "skrub._string_encoder.StringEncoder",
+    "skrub._table_vectorizer.PassThrough",
+    "skrub._table_vectorizer.ShortReprDict",
+    "skrub._table_vectorizer.TableVectorizer",
+    "skrub._table_vectorizer._created_by_predicate",
+    "skrub._to_datetime.ToDatetime",
+    "skrub._to_float.ToFloat",
+    "skrub._to_str.ToStr",
+    "skrub.selectors._base.All",
+    "skrub.selectors._base.And",
+    "skrub.selectors._base.Cols",
+    "skrub.selectors._base.Filter",
+    "skrub.selectors._base.Sub",
+    "skrub.selectors._selectors._cardinality_below",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+    "xgboost.sklearn.XGBRegressor",
+)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a candidate says of some rows.
+
+    Attributes:
+        values: predicted classes or amounts, one per row.
+        probabilities: rows × classes, in the order of the target's sorted classes; None for
+            regression and for classifiers without probabilities.
+    """
+
+    values: np.ndarray
+    probabilities: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted candidate, and what its fitting cost.
+
+    Attributes:
+        model: the whole Pipeline.
+        threshold: the tuned probability for positive; None where predict decides as it is.
+        seconds: wall time of fitting.
+    """
+
+    model: Pipeline
+    threshold: float | None
+    seconds: float
+
+
+def kind_of(task: str) -> str:
+    """It returns classifier or regressor."""
+    return _REGRESSOR if task == "regression" else _CLASSIFIER
+
+
+def build(
+    declared: CandidateDeclaration,
+    problem: Problem,
+    task: str,
+    features: pd.DataFrame,
+    folder: Path | None,
+) -> Pipeline:
+    """It returns the unfitted Pipeline of a declared candidate.
+
+    Args:
+        declared: the candidate.
+        problem: its problem, for transform and seed.
+        task: binary, multiclass or regression.
+        features: rows of features, of which only names and types are looked at.
+        folder: where the problem's model.py is.
+
+    Raises:
+        DeclarationError: estimator or transform cannot be found, or is not for this task.
+        CandidateError: the estimator does not take the declared parameters.
+    """
+    estimator = _estimator(declared, task, folder)
+    _seed(estimator, problem.seed)
+    transform = declared.transform or problem.transform
+    steps = _transform(transform, estimator, features, declared.estimator, folder)
+    _seed(steps, problem.seed)
+    if declared.estimator in _NEEDS_CODES and kind_of(task) == _CLASSIFIER:
+        from sklearn.ensemble import VotingClassifier
+
+        estimator = VotingClassifier([(declared.estimator, estimator)], voting="soft")
+    return Pipeline([("transform", steps), ("estimator", estimator)])
+
+
+def _estimator(declared: CandidateDeclaration, task: str, folder: Path | None) -> Any:
+    kind, defaults, path = kind_of(task), {}, declared.estimator
+    if path in SHORT_NAMES:
+        if kind not in CATALOGUE[path]:
+            fit = [n for n, kinds in CATALOGUE.items() if kind in kinds]
+            raise DeclarationError(f"{path} is no {kind}. For {task}: {', '.join(fit)}.")
+        path, defaults = CATALOGUE[path][kind]
+    found = locate(path, folder)
+    params = {**defaults, **declared.params}
+    try:
+        estimator = found(**params)
+        if params and isinstance(estimator, BaseEstimator):
+            estimator.set_params(**{k: v for k, v in params.items() if k in estimator.get_params()})
+    except (TypeError, ValueError) as error:
+        raise CandidateError(f"{declared.estimator} does not take {params}: {error}") from None
+    if not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
+        raise DeclarationError(f"`{declared.estimator}` gave {type(estimator)}, not an estimator.")
+    if (is_classifier(estimator) or is_regressor(estimator)) and (
+        is_classifier(estimator) != (kind == _CLASSIFIER)
+    ):
+        raise DeclarationError(f"`{declared.estimator}` is no {kind}, but the task is {task}.")
+    if type(estimator).__name__ != "LogisticRegression":  # there n_jobs is dying and warns
+        params = estimator.get_params() if hasattr(estimator, "get_params") else {}
+        if params.get("n_jobs", 1) is None:
+            estimator.set_params(n_jobs=-1)
+    return estimator
+
+
+def _seed(estimator: Any, seed: int) -> None:
+    if hasattr(estimator, "get_params"):
+        unseeded = {
+            k: seed
+            for k, v in estimator.get_params().items()
+            if (k == "random_state" or k.endswith("__random_state")) and v is None
+        }
+        estimator.set_params(**unseeded)
+
+
+def _transform(
+    transform: str, estimator: Any, features: pd.DataFrame, name: str, folder: Path | None
+) -> Any:
+    if transform == "none" or name == "baseline":
+        return "passthrough"
+    if transform != "auto":
+        given = locate(transform, folder)
+        made = given() if callable(given) else given
+        if not hasattr(made, "transform"):
+            raise DeclarationError(f"`{transform}` gave {type(made)}, not a transformer.")
+        return clone(made)
+    if all(pd.api.types.is_numeric_dtype(t) and t != bool for t in features.dtypes):
+        from sklearn.compose import ColumnTransformer
+
+        # Nothing to encode.  Selected by name, handed on without names: XGBoost and LightGBM
+        # refuse names with signs like < or [.
+        first = ColumnTransformer([("numbers", "passthrough", list(features.columns))])
+    else:
+        from skrub import TableVectorizer
+        from sklearn.pipeline import FeatureUnion
+
+        first = make_pipeline(TableVectorizer(), FeatureUnion([("columns", "passthrough")]))
+    if get_tags(estimator).input_tags.allow_nan:
+        return first
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(first, SimpleImputer(keep_empty_features=True), StandardScaler())
+
+
+def fit(
+    model: Pipeline,
+    train: tuple[pd.DataFrame, pd.Series],
+    validation: tuple[pd.DataFrame, pd.Series],
+    problem: Problem,
+    target: Target,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Fitted:
+    """It returns the candidate fitted on train, its threshold tuned on validation where asked.
+
+    Raises:
+        CandidateError: fitting raised; the message keeps what it said.
+    """
+    started = clock()
+    weights = {}
+    if problem.class_weight == "balanced" and target.task != "regression":
+        from sklearn.utils.class_weight import compute_sample_weight
+
+        weights = {"estimator__sample_weight": compute_sample_weight("balanced", train[1])}
+    try:
+        model.fit(*train, **weights)
+    except Exception as error:
+        raise CandidateError(f"fitting failed: {type(error).__name__}: {error}") from error
+    threshold = _threshold(model, validation, problem, target)
+    if threshold is not None:
+        _fix_threshold(model, threshold, train, target)
+    _settle(model)
+    return Fitted(model, threshold, clock() - started)
+
+
+def _threshold(
+    model: Pipeline, validation: tuple[pd.DataFrame, pd.Series], problem: Problem, target: Target
+) -> float | None:
+    if target.task != "binary" or not hasattr(model, "predict_proba"):
+        return None
+    if isinstance(problem.threshold, float):
+        return problem.threshold
+    if min(target.counts) / sum(target.counts) >= RARE_CLASS:
+        return None
+    from sklearn.metrics import precision_recall_curve
+
+    positive = list(target.classes).index(target.positive)
+    truth = validation[1].to_numpy() == target.positive
+    if truth.all() or not truth.any():
+        return None
+    scores = model.predict_proba(validation[0])[:, positive]
+    precision, recall, thresholds = precision_recall_curve(truth, scores)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        f1 = np.nan_to_num(2 * precision * recall / (precision + recall))[:-1]
+    return float(np.clip(thresholds[int(np.argmax(f1))], 1e-6, 1 - 1e-6))
+
+
+def _fix_threshold(
+    model: Pipeline, threshold: float, train: tuple[pd.DataFrame, pd.Series], target: Target
+) -> None:
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.model_selection import FixedThresholdClassifier
+
+    # One row of each class is enough: what is wrapped is fitted and frozen.
+    few = train[1].drop_duplicates().index
+    prepared = model[:-1].transform(train[0].loc[few])
+    decided = FixedThresholdClassifier(
+        FrozenEstimator(model[-1]),
+        threshold=threshold,
+        pos_label=target.positive,
+        response_method="predict_proba",
+    ).fit(prepared, train[1].loc[few])
+    model.steps[-1] = ("estimator", decided)
+
+
+def _settle(model: Pipeline) -> None:
+    """It removes what differs between two equal fits, and what fits a server badly.
+
+    Threads serve fitting; in predicting one row they cost more than they give, and a forest
+    adds its trees up in the order in which threads end.  CatBoost stamps time and a random id.
+    """
+    model.set_params(**{k: 1 for k in model.get_params() if k.split("__")[-1] == "n_jobs"})
+    for part in _parts_of(model):
+        if type(part).__module__.startswith("catboost") and hasattr(part, "get_metadata"):
+            stamps = part.get_metadata()
+            for stamp in ("model_guid", "train_finish_time"):
+                stamps[stamp] = ""
+
+
+def _parts_of(estimator: Any) -> list[Any]:
+    found, todo = [], [estimator]
+    while todo:
+        part = todo.pop()
+        found.append(part)
+        todo += [step for _, step in getattr(part, "steps", [])]
+        todo += list(getattr(part, "estimators_", []) if hasattr(part, "voting") else [])
+        todo += [e for e in (getattr(part, "estimator_", None), getattr(part, "estimator", None)) if e]
+    return found
+
+
+def predict(model: Pipeline, rows: pd.DataFrame, target: Target) -> Predictions:
+    """It returns what the model says of rows that hold at least its features.
+
+    Raises:
+        CandidateError: a feature is absent, or predicting raised.
+    """
+    try:
+        rows = rows[feature_names(model, rows)]
+        values = np.asarray(model.predict(rows)).reshape(len(rows))
+        if target.task == "regression" or not hasattr(model, "predict_proba"):
+            return Predictions(values)
+        known = [list(model.classes_).index(c) if c in model.classes_ else -1 for c in target.classes]
+        given = model.predict_proba(rows)
+        probabilities = np.column_stack(
+            [given[:, i] if i >= 0 else np.zeros(len(rows)) for i in known]
+        )
+    except KeyError as error:
+        raise CandidateError(f"the rows lack columns that the model needs: {error}") from None
+    except Exception as error:
+        raise CandidateError(f"predicting failed: {type(error).__name__}: {error}") from error
+    return Predictions(values, probabilities)
+
+
+def feature_names(model: Pipeline, rows: pd.DataFrame) -> list[str]:
+    """It returns the columns that the model was fitted on, in its order."""
+    named = getattr(model, "feature_names_in_", None)
+    return list(rows.columns) if named is None else list(named)
+
+
+def latency_ms(model: Pipeline, rows: pd.DataFrame, times: int = 7) -> float:
+    """It returns the median wall time of predicting one row, in milliseconds."""
+    rows = rows[feature_names(model, rows)]
+    took = []
+    for i in range(times + 1):
+        one = rows.iloc[[i % len(rows)]]
+        started = time.perf_counter()
+        model.predict(one)
+        took.append(time.perf_counter() - started)
+    return float(np.median(took[1:]) * 1000)  # the first call warms up
+
+
+def dump(model: Pipeline, trusted: tuple[str, ...] = ()) -> bytes:
+    """It returns the model as a skops file, the same bytes for the same learned content.
+
+    skops numbers objects by memory address and names files after them; here they are numbered in
+    the order of their appearance, and the archive carries no time.
+
+    Raises:
+        CandidateError: the model holds types that loading would refuse.
+    """
+    import skops.io
+
+    try:
+        raw = skops.io.dumps(model)
+    except Exception as error:
+        raise CandidateError(
+            f"the candidate cannot be stored without pickle: {type(error).__name__}: {error}"
+        ) from error
+    unknown = _untrusted(raw, trusted)
+    if unknown:
+        raise CandidateError(
+            f"the candidate holds types that are not trusted: {shortened(unknown)}. If you trust "
+            "them, name them under `trust:` in defs.yaml."
+        )
+    return _canonical(raw)
+
+
+def load(data: bytes, trusted: tuple[str, ...] = ()) -> Pipeline:
+    """It returns the model of a skops file.
+
+    Raises:
+        ModelRefused: the file holds types that are not trusted, or is damaged.
+    """
+    import skops.io
+
+    try:
+        unknown = _untrusted(data, trusted)
+        if not unknown:
+            return skops.io.loads(data, trusted=[*TRUSTED_TYPES, *trusted])
+    except Exception as error:
+        raise ModelRefused(
+            f"The stored model cannot be loaded: {type(error).__name__}: {str(error)[:200]}"
+        ) from error
+    raise ModelRefused(f"The stored model holds types that nobody trusted: {shortened(unknown)}.")
+
+
+def _untrusted(data: bytes, trusted: tuple[str, ...]) -> list[str]:
+    import skops.io
+
+    return sorted(set(skops.io.get_untrusted_types(data=data)) - {*TRUSTED_TYPES, *trusted})
+
+
+def _canonical(raw: bytes) -> bytes:
+    archive = zipfile.ZipFile(io.BytesIO(raw))
+    numbers: dict[int, int] = {}
+    names: dict[str, str] = {}
+    files = set(archive.namelist())
+
+    def renumbered(node: Any) -> Any:
+        if isinstance(node, list):
+            return [renumbered(n) for n in node]
+        if not isinstance(node, dict):
+            return node
+        plain = {}
+        for key, value in node.items():
+            if key == "__id__":
+                plain[key] = numbers.setdefault(value, len(numbers))
+            elif key == "file" and isinstance(value, str) and value in files:
+                suffix = Path(value).suffix
+                plain[key] = names.setdefault(value, f"{len(names)}{suffix}")
+            else:
+                plain[key] = renumbered(value)
+        return plain
+
+    schema = renumbered(json.loads(archive.read("schema.json")))
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out:
+        _write(out, "schema.json", json.dumps(schema, separators=(",", ":")).encode())
+        for old, new in names.items():
+            _write(out, new, archive.read(old))
+    return made.getvalue()
+
+
+def _write(out: zipfile.ZipFile, name: str, data: bytes) -> None:
+    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    out.writestr(entry, data, compresslevel=1)
+
+
+# packages whose versions decide what a fit learns -> the distributions that may provide them
+_LIBRARIES = {
+    "sklearn": ("scikit-learn",),
+    "numpy": ("numpy",),
+    "pandas": ("pandas",),
+    "scipy": ("scipy",),
+    "skrub": ("skrub",),
+    "skops": ("skops",),
+    "xgboost": ("xgboost-cpu", "xgboost"),
+    "lightgbm": ("lightgbm",),
+    "catboost": ("catboost",),
+}
+
+
+def environment() -> dict[str, str]:
+    """It returns the installed versions of the libraries that decide what a fit learns."""
+    found = {}
+    for names in _LIBRARIES.values():
+        for name in names:
+            try:
+                found[name] = importlib.metadata.version(name)
+                break
+            except importlib.metadata.PackageNotFoundError:
+                continue
+    return found
+
+
+def requirements(model: Pipeline) -> list[str]:
+    """It returns the pinned packages that loading and predicting need, as pip writes them."""
+    used = {type(part).__module__.split(".")[0] for part in _parts_of(model)}
+    used |= {"sklearn", "skops", "pandas", "numpy"}
+    versions = environment()
+    names = [n for package in used & _LIBRARIES.keys() for n in _LIBRARIES[package]]
+    return sorted(f"{n}=={versions[n]}" for n in names if n in versions)

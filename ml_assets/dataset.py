@@ -1,0 +1,402 @@
+"""A dataset: the rows of a problem, read from one file, described and named by content."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from ml_assets.digest import file_digest
+from ml_assets.errors import DatasetError, did_you_mean, shortened
+from ml_assets.problem import DatasetDeclaration, Task
+
+# Part of every dataset's key: change it when the same file would be read as different rows.
+READING = "1"
+MISSING_WORDS = ["", " ", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "<NA>", "n/a"]
+# Integer codes 0..k-1 or 1..k are classes up to this many; above, or with gaps, they are amounts.
+MOST_CODED_CLASSES = 20
+MOST_CLASSES = 100
+_POSITIVE_WORDS = {"yes", "y", "true", "t", "1", "1.0", "positive", "pos", "up"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one column holds.
+
+    Attributes:
+        type: integer, number, text, boolean or date.
+        missing: number of missing values.
+        distinct: number of distinct values that are not missing.
+        min: smallest value, for integer and number.
+        max: largest value, for integer and number.
+        infinite: number of infinite values, for number.
+    """
+
+    type: str
+    missing: int
+    distinct: int
+    min: float | None = None
+    max: float | None = None
+    infinite: int = 0
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is predicted.
+
+    Attributes:
+        task: binary, multiclass or regression.
+        why: how the task was decided, as a sentence.
+        classes: the classes in sorted order; empty for regression.
+        counts: rows of each class, in the same order.
+        positive: the positive class of a binary task.
+    """
+
+    task: Task
+    why: str
+    classes: tuple[Any, ...] = ()
+    counts: tuple[int, ...] = ()
+    positive: Any = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A description of a dataset that is small, and enough for its gates.
+
+    Attributes:
+        rows: number of rows.
+        columns: every column, in the file's order.
+        features: the columns that candidates may use.
+        target: what is predicted; None when the target column is absent or unusable.
+        trouble: why `target` is None, as a sentence.
+        duplicates: rows that equal an earlier row in every column.
+    """
+
+    rows: int
+    columns: dict[str, Column]
+    features: tuple[str, ...]
+    target: Target | None
+    trouble: str | None
+    duplicates: int
+
+
+def fingerprint(path: Path) -> str:
+    """It returns the SHA-256 of a file's bytes, as 64 hex digits.
+
+    Raises:
+        DatasetError: the file is not there or cannot be read.
+    """
+    try:
+        return file_digest(path)
+    except FileNotFoundError:
+        raise DatasetError(
+            f"No data file at {path}. Put one there, or change `dataset.path` in defs.yaml."
+        ) from None
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def read(path: Path, declared: DatasetDeclaration) -> pd.DataFrame:
+    """It returns the rows of a csv, csv.gz or parquet file, with plain column types.
+
+    Numbers become int64 or float64, dates datetime64[ns], all else text (object) with None for
+    missing.  Nothing is skipped or repaired: a row that does not fit is an error.
+
+    Raises:
+        DatasetError: with the file, the place where known, and what to do.
+    """
+    if path.is_dir():
+        raise DatasetError(f"{path} is a folder; `dataset.path` names one file.")
+    if path.stat().st_size == 0:
+        raise DatasetError(f"{path} is empty (0 bytes).")
+    table = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, declared)
+    names = table.column_names
+    if any(not str(n).strip() for n in names):
+        at = next(i for i, n in enumerate(names) if not str(n).strip())
+        raise DatasetError(f"{path}: column {at + 1} has no name. Name it in the header.")
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise DatasetError(f"{path}: the header names {shortened(twice)} more than once.")
+    if table.num_rows == 0:
+        raise DatasetError(f"{path} has a header and 0 data rows.")
+    return plain(table.to_pandas(date_as_object=False), path.name)
+
+
+def plain(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    """It returns the rows with plain column types, so that equal data look equal from any source.
+
+    Raises:
+        DatasetError: a column holds something that is no number, text, truth value or date.
+    """
+    columns = {}
+    for name in frame.columns:
+        values = frame[name]
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            values = values.astype(object)
+        if pd.api.types.is_bool_dtype(values.dtype):
+            columns[str(name)] = values.astype(bool)
+        elif pd.api.types.is_integer_dtype(values.dtype):
+            whole = not values.isna().any()
+            columns[str(name)] = values.astype("int64" if whole else "float64")
+        elif pd.api.types.is_float_dtype(values.dtype):
+            columns[str(name)] = values.astype("float64")
+        elif pd.api.types.is_datetime64_any_dtype(values.dtype):
+            if getattr(values.dtype, "tz", None) is not None:
+                values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+            columns[str(name)] = values.astype("datetime64[ns]")
+        else:
+            columns[str(name)] = _text(values, str(name), source)
+    return pd.DataFrame(columns)
+
+
+def _text(values: pd.Series, name: str, source: str) -> pd.Series:
+    there = values.dropna()
+    kinds = {type(v) for v in there.head(1000)}
+    if kinds and kinds <= {bool, np.bool_}:
+        return values.astype("float64")  # truth values with gaps: 1, 0, missing
+    for kind in kinds:
+        if kind in (list, dict, tuple, set, bytes, np.ndarray):
+            raise DatasetError(
+                f"{source}: column `{name}` holds {kind.__name__} values. Flatten it into "
+                "columns of numbers, text or dates."
+            )
+    text = values.astype(object).where(values.notna(), None)
+    return text.map(lambda v: v if v is None or isinstance(v, str) else str(v))
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        with open(path, "rb") as file:
+            magic = file.read(4)
+        if magic != b"PAR1":
+            raise DatasetError(
+                f"{path} is named .parquet but its content is not Parquet. Rename it to what it is."
+            ) from None
+        raise DatasetError(
+            f"{path} is not a complete Parquet file (its footer is missing or damaged: "
+            f"{str(error)[:120]}). Send it again."
+        ) from None
+    nested = [f.name for f in table.schema if pa.types.is_nested(f.type)]
+    if nested:
+        raise DatasetError(
+            f"{path}: nested columns {shortened(nested)}. Flatten them into plain columns."
+        )
+    return table
+
+
+def _read_csv(path: Path, declared: DatasetDeclaration) -> pa.Table:
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff") and not declared.encoding.lower().startswith("utf-16"):
+        raise DatasetError(
+            f"{path} is UTF-16 (byte order mark {start[:2].hex(' ').upper()}), not "
+            f"{declared.encoding}. Declare `encoding: utf-16`, or save it as UTF-8."
+        )
+    blank = declared.skip_initial_space
+    words = list(dict.fromkeys([*MISSING_WORDS, *declared.missing]))
+    words += [f" {w}" for w in words if blank and not w.startswith(" ")]
+    as_text = {n: pa.string() for n, c in declared.contract.columns.items() if c.type == "text"}
+    try:
+        table = pa.csv.read_csv(
+            path,
+            read_options=pa.csv.ReadOptions(
+                column_names=declared.names, encoding=declared.encoding, block_size=1 << 24
+            ),
+            parse_options=pa.csv.ParseOptions(
+                delimiter=declared.separator, newlines_in_values=True
+            ),
+            convert_options=pa.csv.ConvertOptions(
+                null_values=words,
+                strings_can_be_null=True,
+                decimal_point=declared.decimal,
+                column_types=as_text,
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise DatasetError(_csv_trouble(path, declared, str(error))) from None
+    except (OSError, EOFError) as error:
+        raise DatasetError(
+            f"{path} cannot be unpacked: the compressed file is incomplete or damaged "
+            f"({str(error)[:120]}). Send it again."
+        ) from None
+    except (UnicodeError, LookupError) as error:
+        raise DatasetError(f"{path} cannot be read as {declared.encoding}: {error}.") from None
+    if blank:
+        for i, field in enumerate(table.schema):
+            if pa.types.is_string(field.type):
+                stripped = pa.compute.utf8_ltrim_whitespace(table.column(i))
+                table = table.set_column(i, field.name, stripped)
+    for i, field in enumerate(table.schema):
+        if pa.types.is_time(field.type) or pa.types.is_null(field.type):
+            table = table.set_column(i, field.name, table.column(i).cast(pa.string()))
+    return table
+
+
+def _csv_trouble(path: Path, declared: DatasetDeclaration, error: str) -> str:
+    """It says what is wrong with a csv in words of the file, not of its reader."""
+    if match := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", error):
+        row, expected, got = match.groups()
+        return (
+            f"{path}: line {row} has {got} fields, {expected} expected. Correct the line; quote "
+            "values that contain the separator."
+        )
+    if match := re.search(r"Expected (\d+) columns, got (\d+)", error):
+        return f"{path}: a line has {match[2]} fields, {match[1]} expected."
+    if "Empty CSV" in error:
+        return f"{path} holds no rows: it is blank."
+    if "invalid UTF8" in error:
+        return (
+            f"{path} is not UTF-8{_first_bad_byte(path)}. Declare `encoding` (often latin-1), or "
+            "save it as UTF-8."
+        )
+    return f"{path} is not readable as csv: {error[:300]}"
+
+
+def _first_bad_byte(path: Path) -> str:
+    if path.suffix == ".gz":
+        return ""
+    data = path.read_bytes()
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        return f" at byte {error.start}, line {line}"
+    return ""
+
+
+def load(loader: Callable[[], Any], name: str) -> pd.DataFrame:
+    """It returns the rows that a declared loader function gives.
+
+    Raises:
+        DatasetError: it raised, or gave something else than a DataFrame with rows.
+    """
+    try:
+        frame = loader()
+    except Exception as error:
+        raise DatasetError(f"The loader {name} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(frame, pd.DataFrame) or frame.empty:
+        raise DatasetError(f"The loader {name} gave no DataFrame with rows, but {type(frame)}.")
+    return plain(frame.reset_index(drop=True), name)
+
+
+def features(columns: list[str], declared: DatasetDeclaration) -> list[str]:
+    """It returns the columns that candidates may use: all but target, key and dropped ones."""
+    kept_out = {declared.target, declared.key, *declared.drop}
+    return [c for c in columns if c not in kept_out]
+
+
+def column_type(values: pd.Series) -> str:
+    """It returns integer, number, text, boolean or date."""
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return "boolean"
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return "integer"
+    if pd.api.types.is_float_dtype(values.dtype):
+        return "number"
+    return "date" if pd.api.types.is_datetime64_any_dtype(values.dtype) else "text"
+
+
+def describe(frame: pd.DataFrame, declared: DatasetDeclaration, task: Task | None) -> Profile:
+    """It returns the profile of a dataset."""
+    columns = {str(name): _column(frame[name]) for name in frame.columns}
+    target, trouble = None, None
+    try:
+        target = find_target(frame, declared, task)
+    except DatasetError as error:
+        trouble = str(error)
+    return Profile(
+        rows=len(frame),
+        columns=columns,
+        features=tuple(features(list(columns), declared)),
+        target=target,
+        trouble=trouble,
+        duplicates=int(pd.util.hash_pandas_object(frame, index=False).duplicated().sum()),
+    )
+
+
+def _column(values: pd.Series) -> Column:
+    kind = column_type(values)
+    missing = int(values.isna().sum())
+    distinct = int(values.nunique())
+    if kind not in ("integer", "number") or missing == len(values):
+        return Column(kind, missing, distinct)
+    numbers = values.to_numpy()
+    infinite = int(np.isinf(numbers).sum()) if kind == "number" else 0
+    return Column(kind, missing, distinct, float(values.min()), float(values.max()), infinite)
+
+
+def find_target(frame: pd.DataFrame, declared: DatasetDeclaration, task: Task | None) -> Target:
+    """It returns what is to be predicted: the task (inferred when not given), classes, positive.
+
+    Raises:
+        DatasetError: the target column is absent, or cannot be a target of that task.
+    """
+    name = declared.target
+    if name not in frame.columns:
+        hint = did_you_mean(name, map(str, frame.columns))
+        raise DatasetError(f"No column `{name}` for the target.{hint}")
+    values = frame[name].dropna()
+    kind, distinct = column_type(values), values.nunique()
+    if distinct < 2:
+        only = f" ({values.iloc[0]})" if distinct else ""
+        raise DatasetError(f"The target `{name}` has {distinct} distinct value{only}; 2 are needed.")
+    if task is None:
+        task, why = infer_task(values)
+    else:
+        why = "declared"
+    if task == "regression":
+        if kind not in ("integer", "number"):
+            raise DatasetError(
+                f"The target `{name}` holds {kind} values; a regression needs numbers."
+            )
+        return Target(task, why)
+    if task == "binary" and distinct != 2:
+        raise DatasetError(f"The target `{name}` has {distinct} classes; a binary task has 2.")
+    if distinct > MOST_CLASSES:
+        raise DatasetError(
+            f"The target `{name}` has {distinct} distinct values, too many for classes (at most "
+            f"{MOST_CLASSES}). Is it an identifier, or a number written as text?"
+        )
+    counts = values.value_counts().sort_index()
+    classes = tuple(counts.index.to_list())
+    positive = _positive(counts, declared, name) if task == "binary" else None
+    return Target(task, why, classes, tuple(int(c) for c in counts), positive)
+
+
+def infer_task(values: pd.Series) -> tuple[Task, str]:
+    """It returns the task that a target's values suggest, and why, as a sentence."""
+    kind, distinct = column_type(values), values.nunique()
+    if distinct == 2:
+        return "binary", "inferred: the target has 2 values"
+    if kind in ("text", "boolean"):
+        return "multiclass", f"inferred: the target is text with {distinct} values"
+    if kind == "integer" or (kind == "number" and (values % 1 == 0).all()):
+        low, high = int(values.min()), int(values.max())
+        if low in (0, 1) and high - low + 1 == distinct <= MOST_CODED_CLASSES:
+            return "multiclass", f"inferred: the target is the codes {low} to {high} without a gap"
+    if kind == "date":
+        raise DatasetError("The target holds dates; derive a number or a class from them.")
+    return "regression", f"inferred: the target is a number with {distinct} values"
+
+
+def _positive(counts: pd.Series, declared: DatasetDeclaration, name: str) -> Any:
+    if declared.positive is not None:
+        for value in counts.index:
+            if value == declared.positive or str(value) == str(declared.positive):
+                return value
+        raise DatasetError(
+            f"`positive: {declared.positive}` is no value of the target `{name}`; it has "
+            f"{shortened(counts.index)}."
+        )
+    spoken = [v for v in counts.index if str(v).strip().lower() in _POSITIVE_WORDS]
+    if len(spoken) == 1:
+        return spoken[0]
+    return counts.idxmin()

@@ -1,0 +1,146 @@
+"""An evaluation: the metrics of every candidate on validation, and which one leads.
+
+The metrics are scikit-learn's, called by its names.  `pr_auc` is its average precision.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn import metrics
+
+from ml_assets.candidate import Predictions
+from ml_assets.dataset import Target
+from ml_assets.metric import DEFAULT_SELECT, gain
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One candidate in an evaluation.
+
+    Attributes:
+        name: the candidate's name.
+        metrics: its metrics on validation; empty when it failed.
+        failed_gates: what it would fail if validation judged, as sentences.
+        error: why it has no metrics.
+    """
+
+    name: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    failed_gates: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def select_metric(task: str, declared: str | None) -> str:
+    """It returns the metric that ranks candidates."""
+    return declared or DEFAULT_SELECT[task]
+
+
+def score(truth: np.ndarray, predictions: Predictions, target: Target) -> dict[str, float]:
+    """It returns all metrics of a task that these predictions allow.
+
+    Args:
+        truth: the true classes or amounts, one per row.
+        predictions: what the candidate said of the same rows.
+        target: task, classes and positive class.
+
+    Returns:
+        Values by metric name; a metric that is not defined here (one class among the rows, no
+        probabilities) is absent: it is never written as 0.
+    """
+    if target.task == "regression":
+        found = _regression(truth, predictions.values)
+    else:
+        found = _labels(truth, predictions.values, target)
+        if predictions.probabilities is not None:
+            found |= _probabilities(truth, predictions.probabilities, target)
+    return {k: float(v) for k, v in found.items() if v is not None and math.isfinite(v)}
+
+
+def _regression(truth: np.ndarray, values: np.ndarray) -> dict[str, Any]:
+    truth, values = truth.astype("float64"), values.astype("float64")
+    if not np.isfinite(values).all():
+        return {}
+    return {
+        "rmse": metrics.root_mean_squared_error(truth, values),
+        "mae": metrics.mean_absolute_error(truth, values),
+        # with a true value of 0 the percentage has no meaning
+        "mape": metrics.mean_absolute_percentage_error(truth, values) if truth.all() else None,
+        "r2": metrics.r2_score(truth, values) if len(truth) > 1 else None,
+        "max_error": metrics.max_error(truth, values),
+    }
+
+
+def _labels(truth: np.ndarray, values: np.ndarray, target: Target) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "accuracy": metrics.accuracy_score(truth, values),
+        "balanced_accuracy": metrics.recall_score(
+            truth, values, labels=sorted(set(truth)), average="macro", zero_division=0
+        ),
+    }
+    averages = {"macro": "macro", "weighted": "weighted"}
+    for name, average in averages.items():
+        p, r, f, _ = metrics.precision_recall_fscore_support(
+            truth, values, average=average, zero_division=0
+        )
+        found |= {f"precision_{name}": p, f"recall_{name}": r, f"f1_{name}": f}
+    if target.task == "binary":
+        p, r, f, _ = metrics.precision_recall_fscore_support(
+            truth == target.positive, values == target.positive, average="binary", zero_division=0
+        )
+        found |= {"precision": p, "recall": r, "f1": f}
+    return found
+
+
+def _probabilities(truth: np.ndarray, given: np.ndarray, target: Target) -> dict[str, Any]:
+    classes = list(target.classes)
+    if not np.isfinite(given).all():
+        return {}
+    onehot = np.column_stack([truth == c for c in classes]).astype("float64")
+    clipped = np.clip(given, 1e-15, 1)
+    clipped = clipped / clipped.sum(axis=1, keepdims=True)
+    found: dict[str, Any] = {"log_loss": -np.log(clipped[onehot.astype(bool)]).mean()}
+    if target.task == "binary":
+        index = classes.index(target.positive)
+        positive, share = onehot[:, index], given[:, index]
+        found["brier"] = np.mean((positive - share) ** 2)
+        if 0 < positive.sum() < len(positive):
+            found["roc_auc"] = metrics.roc_auc_score(positive, share)
+            found["pr_auc"] = metrics.average_precision_score(positive, share)
+        return found
+    found["brier"] = np.mean(np.sum((onehot - given) ** 2, axis=1))
+    present = onehot.any(axis=0) & ~onehot.all(axis=0)
+    if present.all():  # one against the rest, each class weighing the same
+        pairs = [(onehot[:, i], given[:, i]) for i in range(len(classes))]
+        found["roc_auc"] = np.mean([metrics.roc_auc_score(t, s) for t, s in pairs])
+        found["pr_auc"] = np.mean([metrics.average_precision_score(t, s) for t, s in pairs])
+    return found
+
+
+def ranked(contenders: list[Contender], metric: str) -> list[Contender]:
+    """It returns the leaderboard: best first; those that failed last; ties by name."""
+
+    def place(c: Contender) -> tuple[bool, float, str]:
+        value = c.metrics.get(metric)
+        return value is None, gain(metric, 0, value) if value is not None else 0, c.name
+
+    return sorted(contenders, key=place)
+
+
+def pick(contenders: list[Contender], metric: str, baseline: str) -> str | None:
+    """It returns the name of the candidate to challenge with, chosen on validation alone.
+
+    Those that pass every enforced gate on validation come first, so that the best candidate that
+    is too slow yields to the next that is not.  When none passes, the best goes on all the same
+    and the gates on test refuse it in the open.  The baseline is a yardstick, never picked.
+
+    Returns:
+        None when no candidate was fitted with a usable metric.
+    """
+    usable = [
+        c for c in ranked(contenders, metric) if metric in c.metrics and c.name != baseline
+    ]
+    if not usable:
+        return None
+    return next((c for c in usable if not c.failed_gates), usable[0]).name

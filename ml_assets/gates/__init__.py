@@ -1,0 +1,73 @@
+"""Gates: questions about data or a candidate that are answered with a Verdict.
+
+A gate is a function of small records; it reads no file and knows no Dagster.  It is named as a
+claim that can be false.  How severe a failure is (`enforce`, `warn`, `off`) is the problem's
+word, not the gate's.
+
+``CATALOGUE`` lists every gate with what it asks; a test holds the documentation against it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ml_assets.problem import Mode
+
+CATALOGUE: dict[str, str] = {
+    "has_enough_rows": "The dataset has at least `contract.min_rows` rows.",
+    "target_is_usable": "The target column is there, complete, finite, and fits the task.",
+    "columns_are_as_declared": "Every column of `contract.columns` is there, with its type, "
+    "range and share of missing values; so is every column that the declaration names.",
+    "parts_are_disjoint": "No key, group or row stands in two parts of the split.",
+    "every_class_is_present": "Every part of the split has rows, and train and test have rows "
+    "of every class.",
+    "is_fitted": "The candidate was fitted and has metrics on validation.",
+    "a_candidate_is_eligible": "At least one candidate beside the baseline was fitted.",
+    "predictions_are_complete": "No prediction is missing or infinite.",
+    "metric_is_in_bounds": "A metric on test reaches its floor or stays under its ceiling.",
+    "answers_in_time": "One row is predicted within `latency_ms`.",
+    "every_class_is_predicted": "Each class has at least `class_share` of the predictions.",
+    "beats_the_baseline": "The challenger is better on validation than the baseline, by `by`.",
+    "beats_the_champion": "The challenger is better than the champion on today's test rows, "
+    "beyond noise. Failing it holds the promotion; it is never an error.",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer of a gate.
+
+    Attributes:
+        name: the claim.
+        passed: whether it holds.
+        reason: a finished sentence with the numbers in it.
+        evidence: the numbers by name.
+        mode: enforce (a failure is red and stops promotion), warn, or off.
+    """
+
+    name: str
+    passed: bool
+    reason: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    mode: Mode = "enforce"
+
+    @property
+    def stops(self) -> bool:
+        """Whether this answer keeps anything from going on."""
+        return not self.passed and self.mode == "enforce"
+
+
+def named_apart(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """It returns the verdicts with distinct names: the second `x` becomes `x_2`."""
+    seen: dict[str, int] = {}
+    apart = []
+    for verdict in verdicts:
+        seen[verdict.name] = seen.get(verdict.name, 0) + 1
+        n = seen[verdict.name]
+        apart.append(verdict if n == 1 else replace(verdict, name=f"{verdict.name}_{n}"))
+    return apart
+
+
+def failures(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """It returns the verdicts that stop."""
+    return [v for v in verdicts if v.stops]

@@ -1,0 +1,67 @@
+"""Home: the folder that holds all state, found by configuration or beside ``workspace.yaml``."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a project and its state are.
+
+    Attributes:
+        root: the project's folder; relative data paths start here.
+        path: the state's folder (ML_ASSETS_HOME, default `.ml_assets` in the root).
+    """
+
+    root: Path
+    path: Path
+
+    @property
+    def lake(self) -> Path:
+        """Tables and files, by content."""
+        return self.path / "lake"
+
+    @property
+    def ledger(self) -> Path:
+        """The histories of promotions."""
+        return self.path / "ledger"
+
+    @property
+    def mlflow(self) -> Path:
+        """MLflow's database and artifacts."""
+        return self.path / "mlflow"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's tracking URI: MLFLOW_TRACKING_URI, or SQLite in this home."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.mlflow / 'mlflow.db'}"
+
+    @property
+    def dagster(self) -> Path:
+        """DAGSTER_HOME, unless it is set."""
+        given = os.environ.get("DAGSTER_HOME")
+        return Path(given) if given else self.path / "dagster"
+
+
+def find_root(start: Path | None = None) -> Path:
+    """It returns the nearest folder upward with a workspace.yaml, else with a pyproject.toml, else here."""
+    here = (start or Path.cwd()).resolve()
+    for mark in ("workspace.yaml", "pyproject.toml"):
+        for folder in (here, *here.parents):
+            if (folder / mark).is_file():
+                return folder
+    return here
+
+
+def find_home(root: Path | None = None) -> Home:
+    """It returns the home of a project."""
+    root = (root or find_root()).resolve()
+    given = os.environ.get("ML_ASSETS_HOME")
+    return Home(root, Path(given).resolve() if given else root / ".ml_assets")
+
+
+def problems_folder(root: Path) -> Path:
+    """It returns the folder of problems: ML_ASSETS_DEFS, default `ml_assets/defs` in the root."""
+    given = os.environ.get("ML_ASSETS_DEFS")
+    return Path(given).resolve() if given else root / "ml_assets" / "defs"

@@ -1,0 +1,173 @@
+"""A lake: every table and file, immutable and named by its content.
+
+What is made from known inputs is found again by a key (the digest of inputs, configuration and
+code), so nothing is made twice.  A thing is written aside, flushed, and renamed into its name:
+whoever looks sees the whole of it or nothing.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_assets.digest import tree_digest
+from ml_assets.errors import ModelRefused, NotMaterialized
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Tables held in memory at once: the dataset and the three parts of one problem.
+MOST_READ = 4
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One immutable folder of the lake.
+
+    Attributes:
+        path: the folder.
+        digest: SHA-256 of its content, 64 hex digits.
+        key: what it was made from.
+        facts: what was noted while it was made (times, seconds); not part of its content.
+    """
+
+    path: Path
+    digest: str
+    key: str
+    facts: dict[str, Any]
+
+    def json(self, name: str) -> Any:
+        """It returns the parsed JSON file of that name."""
+        return json.loads((self.path / name).read_text())
+
+    def verified(self) -> "Entry":
+        """It returns itself, when the files are those that were written.
+
+        Raises:
+            ModelRefused: they are not.
+        """
+        found = tree_digest(self.path)
+        if found != self.digest:
+            raise ModelRefused(
+                f"{self.path} was changed after it was written: digest {found[:16]}, recorded "
+                f"{self.digest[:16]}. Remove the folder; the next run makes it anew."
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The tables and files of all problems.
+
+    Attributes:
+        root: its folder.
+    """
+
+    root: Path
+    _read: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def rows(self, entry: Entry, name: str) -> "pd.DataFrame":
+        """It returns the rows of a Parquet file of an entry: read once per process, not changed.
+
+        Raises:
+            ModelRefused: the files are not those that were written.
+        """
+        known = f"{entry.digest}/{name}"
+        if known not in self._read:
+            import pandas as pd
+
+            entry.verified()
+            while len(self._read) >= MOST_READ:
+                self._read.pop(next(iter(self._read)))
+            self._read[known] = pd.read_parquet(entry.path / name)
+        return self._read[known]
+
+    def find(self, problem: str, noun: str, key: str) -> Entry | None:
+        """It returns what was made under that key, or None."""
+        try:
+            note = json.loads(self._key_file(problem, noun, key).read_text())
+        except FileNotFoundError:
+            return None
+        folder = self.root / problem / noun / note["digest"]
+        return Entry(folder, note["digest"], key, note["facts"]) if folder.is_dir() else None
+
+    def put(
+        self, problem: str, noun: str, key: str, write: Callable[[Path], dict[str, Any]]
+    ) -> Entry:
+        """It makes an entry: `write` fills an empty folder and returns the facts to note."""
+        aside = self.root / problem / ".aside" / uuid.uuid4().hex
+        aside.mkdir(parents=True)
+        try:
+            facts = write(aside)
+            for path in aside.rglob("*"):
+                if path.is_file():
+                    _flush(path)
+            digest = tree_digest(aside)
+            folder = self.root / problem / noun / digest
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.rename(aside, folder)
+            except OSError:
+                if not folder.is_dir():
+                    raise
+                # the same content is already there, unless it was damaged since
+                if tree_digest(folder) != digest:
+                    os.rename(folder, aside.with_name(aside.name + ".damaged"))
+                    os.rename(aside, folder)
+            _flush(folder.parent)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        self._note(self._key_file(problem, noun, key), {"digest": digest, "facts": facts})
+        return Entry(folder, digest, key, facts)
+
+    def amend(self, problem: str, noun: str, entry: Entry, **facts: Any) -> Entry:
+        """It adds facts to an entry's note; its content stays."""
+        together = {**entry.facts, **facts}
+        note = {"digest": entry.digest, "facts": together}
+        self._note(self._key_file(problem, noun, entry.key), note)
+        return Entry(entry.path, entry.digest, entry.key, together)
+
+    def make_current(self, problem: str, asset: str, noun: str, entry: Entry) -> None:
+        """It notes that an asset's latest good version is this entry."""
+        note = {"noun": noun, "key": entry.key, "digest": entry.digest}
+        self._note(self.root / problem / "current" / f"{asset}.json", note)
+
+    def current(self, problem: str, asset: str) -> Entry:
+        """It returns the latest good version of an asset.
+
+        Raises:
+            NotMaterialized: there is none.
+        """
+        try:
+            note = json.loads((self.root / problem / "current" / f"{asset}.json").read_text())
+        except FileNotFoundError:
+            raise NotMaterialized(
+                f"{problem}/{asset} has no version yet. Materialize it first, or run the whole "
+                f"problem: `ml-assets run {problem}`."
+            ) from None
+        entry = self.find(problem, note["noun"], note["key"])
+        if entry is None or entry.digest != note["digest"]:
+            raise NotMaterialized(f"{problem}/{asset}: its files are gone. Materialize it again.")
+        return entry
+
+    def _key_file(self, problem: str, noun: str, key: str) -> Path:
+        return self.root / problem / "keys" / noun / f"{key}.json"
+
+    def _note(self, file: Path, note: dict[str, Any]) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+        aside.write_text(json.dumps(note))
+        _flush(aside)
+        os.replace(aside, file)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

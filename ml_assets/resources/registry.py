@@ -1,0 +1,437 @@
+"""A registry: the tracked runs and the registered versions of every problem, in MLflow.
+
+This is the only module that speaks MLflow.  It stands on dagster-mlflow, whose ``MlFlow`` finds
+or makes the one MLflow run of a Dagster run; around it are the things that it leaves open: a
+lock against the race between parallel steps, a store that no step has to create, and runs that
+are closed whatever happens.  A parent run is a folder, not a process: it is closed as soon as it
+exists.  A candidate's run is written in one go after the fit, so a killed step leaves none open.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sqlite3
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from ml_assets.digest import tree_digest
+from ml_assets.errors import ModelRefused
+from ml_assets.verification import MODEL_FILE
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+# Quiet and quick, and nothing sent anywhere; set before MLflow is imported.
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+}
+
+
+@dataclass(frozen=True)
+class DagsterRun:
+    """Which Dagster run something is done for.
+
+    Attributes:
+        run_id: its id.
+        job: its job's name.
+    """
+
+    run_id: str
+    job: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version of a problem's model.
+
+    Attributes:
+        number: its number in the registry.
+        digest: SHA-256 of its whole folder, as recorded.
+        folder: where its files are on this machine.
+        tags: what was noted with it.
+    """
+
+    number: int
+    digest: str
+    folder: Path
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Registry:
+    """MLflow, as ml_assets uses it.
+
+    Attributes:
+        uri: tracking and registry URI.
+        home: folder of the locks, and of SQLite's file and artifacts.
+        ui: address of MLflow's pages, for links.
+    """
+
+    uri: str
+    home: Path
+    ui: str = "http://127.0.0.1:5000"
+    _opened: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def client(self) -> "MlflowClient":
+        """MLflow's client; its store is made on first use."""
+        if "client" not in self._opened:
+            for name, value in _SETTINGS.items():
+                os.environ.setdefault(name, value)
+            import mlflow
+
+            logging.getLogger("mlflow").setLevel(logging.ERROR)
+            logging.getLogger("alembic").setLevel(logging.ERROR)
+            self._make_store()
+            mlflow.set_tracking_uri(self.uri)
+            mlflow.set_registry_uri(self.uri)
+            self._opened["client"] = mlflow.MlflowClient(self.uri, self.uri)
+        return self._opened["client"]
+
+    def _make_store(self) -> None:
+        """It makes SQLite's file aside and renames it in: a kill in the middle leaves no ruin."""
+        file = Path(self.uri.removeprefix("sqlite:///"))
+        if not self.uri.startswith("sqlite:///") or file.exists():
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock("store"):
+            if file.exists():
+                return
+            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+            shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+            with tempfile.TemporaryDirectory(dir=shm) as aside:
+                made = Path(aside) / "store.db"
+                store = SqlAlchemyStore(f"sqlite:///{made}", self._artifacts("default"))
+                store.engine.dispose()
+                whole = file.with_name(f".{file.name}.{os.getpid()}")
+                shutil.copy(made, whole)
+            with contextlib.closing(sqlite3.connect(whole)) as database:
+                database.execute("pragma journal_mode=wal")
+            handle = os.open(whole, os.O_RDONLY)
+            os.fsync(handle)
+            os.close(handle)
+            os.replace(whole, file)
+
+    def _artifacts(self, name: str) -> str:
+        return (self.home / "artifacts" / name).as_uri()
+
+    @contextlib.contextmanager
+    def _lock(self, what: str) -> Iterator[None]:
+        folder = self.home / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / hashlib.sha256(what.encode()).hexdigest()[:16], "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # the kernel lets go when a process dies
+            yield
+
+    def experiment(self, problem: str) -> str:
+        """It returns the id of a problem's experiment, made on first use."""
+        if problem not in self._opened:
+            with self._lock(f"experiment {problem}"):
+                found = self.client.get_experiment_by_name(problem)
+                self._opened[problem] = (
+                    found.experiment_id
+                    if found
+                    else self.client.create_experiment(
+                        problem,
+                        artifact_location=self._artifacts(problem)
+                        if self.uri.startswith("sqlite")
+                        else None,
+                    )
+                )
+        return self._opened[problem]
+
+    def parent(self, problem: str, run: DagsterRun) -> str:
+        """It returns the MLflow run of a Dagster run, made on first use, and already closed."""
+        known = (problem, run.run_id)
+        if known not in self._opened:
+            self.experiment(problem)
+            MlFlow = _dagster_mlflow()
+
+            context: Any = SimpleNamespace(
+                log=logging.getLogger(__name__),
+                dagster_run=SimpleNamespace(job_name=run.job),
+                run_id=run.run_id,
+                resource_config={
+                    "experiment_name": problem,
+                    "mlflow_tracking_uri": self.uri,
+                    "env": {},
+                    "extra_tags": {"ml_assets.kind": "round"},
+                },
+            )
+            with self._lock(f"parent {run.run_id}"):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    opened = MlFlow(context)
+                self._opened[known] = opened.active_run().info.run_id
+                opened.end_run("FINISHED")
+        return self._opened[known]
+
+    def log_candidate(
+        self,
+        problem: str,
+        run: DagsterRun,
+        name: str,
+        times: tuple[float, float],
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        error: str | None = None,
+    ) -> str:
+        """It writes a candidate's run, nested under its round's, and returns its id.
+
+        Args:
+            problem: the problem's name.
+            run: the Dagster run that fitted it.
+            name: the candidate's name.
+            times: when fitting began and ended, in seconds since 1970.
+            params: parameters, of which the first 250 characters are kept.
+            metrics: values on validation.
+            tags: what else to note.
+            error: why it failed; its run is then FAILED.
+        """
+        from mlflow.entities import Metric, Param, RunTag
+
+        parent = self.parent(problem, run)
+        started, ended = (int(t * 1000) for t in times)
+        noted = {
+            "mlflow.parentRunId": parent,
+            "mlflow.runName": name,
+            "ml_assets.kind": "candidate",
+            "ml_assets.candidate": name,
+            "dagster_run_id": run.run_id,
+            **tags,
+        }
+        if error:
+            noted["ml_assets.error"] = error[:500]
+        child = self.client.create_run(
+            self.experiment(problem), start_time=started, run_name=name
+        ).info.run_id
+        try:
+            self.client.log_batch(
+                child,
+                metrics=[Metric(f"validation_{k}", v, ended, 0) for k, v in metrics.items()],
+                params=[Param(k, str(v)[:250]) for k, v in list(params.items())[:100]],
+                tags=[RunTag(k, str(v)) for k, v in noted.items()],
+            )
+        finally:
+            self.client.set_terminated(child, "FAILED" if error else "FINISHED", end_time=ended)
+        return child
+
+    def log_round(
+        self, problem: str, run: DagsterRun, metrics: Mapping[str, float], tags: Mapping[str, str]
+    ) -> str:
+        """It notes what a round came to on its MLflow run, and returns that run's id."""
+        from mlflow.entities import Metric, RunTag
+
+        parent = self.parent(problem, run)
+        self.client.log_batch(
+            parent,
+            metrics=[Metric(k, v, 0, 0) for k, v in metrics.items()],
+            tags=[RunTag(k, str(v)[:5000]) for k, v in tags.items()],
+        )
+        return parent
+
+    def register(
+        self,
+        problem: str,
+        run_id: str,
+        name: str,
+        files: Mapping[str, bytes],
+        example: Any,
+        said: Any,
+        requirements: list[str],
+        trusted: list[str],
+        tags: Mapping[str, str],
+    ) -> Version:
+        """It stores a model once, as an MLflow model that existing clients can load, and registers it.
+
+        Args:
+            problem: the problem's name, and so the registered model's.
+            run_id: the MLflow run that the model came from.
+            name: the candidate's name.
+            files: the model's own files by name; `model.skops` among them.
+            example: rows of features, for the signature.
+            said: its predictions for them, for the signature.
+            requirements: pinned packages that loading needs.
+            trusted: types that the file holds beside the safe ones.
+            tags: what to note with the version.
+        """
+        from mlflow.exceptions import MlflowException
+        from mlflow.models import Model
+
+        info = Model.log(
+            artifact_path=None,
+            name=name,
+            flavor=_Flavor,
+            run_id=run_id,
+            files=files,
+            signature=_signature(example, said),
+            pip_requirements=requirements,
+            trusted=trusted,
+        )
+        folder = self._model_folder(info.model_id)
+        digest = tree_digest(folder)
+        with contextlib.suppress(MlflowException):
+            self.client.create_registered_model(problem)
+        version = self.client.create_model_version(
+            problem,
+            f"models:/{info.model_id}",
+            run_id=run_id,
+            model_id=info.model_id,
+            tags={**tags, "digest": digest, "ml_assets.model_id": info.model_id},
+        )
+        return Version(int(version.version), digest, folder, dict(version.tags))
+
+    def _model_folder(self, model_id: str) -> Path:
+        location = self.client.get_logged_model(model_id).artifact_location
+        if location.startswith("file://"):
+            return Path(location.removeprefix("file://"))
+        from mlflow.artifacts import download_artifacts
+
+        folder = self.home / "downloads" / model_id
+        if not folder.is_dir():
+            aside = folder.with_name(f".{model_id}.{os.getpid()}")
+            download_artifacts(artifact_uri=location, dst_path=str(aside))
+            found = next(aside.rglob("MLmodel")).parent
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(found, folder)
+        return folder
+
+    def version(self, problem: str, number: int) -> Version:
+        """It returns a registered version.
+
+        Raises:
+            ModelRefused: the registry has no such version.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self.client.get_model_version(problem, str(number))
+            tags = dict(found.tags)
+            folder = self._model_folder(tags["ml_assets.model_id"])
+        except (MlflowException, KeyError) as error:
+            raise ModelRefused(
+                f"The registry has no usable version {number} of {problem}: {str(error)[:200]}"
+            ) from None
+        return Version(number, tags["digest"], folder, tags)
+
+    def registered(self, problem: str, **tags: str) -> Version | None:
+        """It returns the newest version that carries all these tags, or None."""
+        wanted = " and ".join(f"tags.`{k}` = '{v}'" for k, v in tags.items())
+        found = self.client.search_model_versions(f"name = '{problem}' and {wanted}", max_results=50)
+        numbers = sorted((int(v.version) for v in found), reverse=True)
+        return self.version(problem, numbers[0]) if numbers else None
+
+    def tag(self, problem: str, number: int, **tags: str) -> None:
+        """It notes something with a version."""
+        for name, value in tags.items():
+            self.client.set_model_version_tag(problem, str(number), name, value[:5000])
+
+    def point(self, problem: str, alias: str, number: int) -> None:
+        """It moves an alias to a version."""
+        with self._lock(f"alias {problem}"):
+            self.client.set_registered_model_alias(problem, alias, str(number))
+
+    def pointed(self, problem: str, alias: str) -> int | None:
+        """It returns the version that an alias points at, or None."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return int(self.client.get_model_version_by_alias(problem, alias).version)
+        except MlflowException:
+            return None
+
+    def has_run(self, run_id: str) -> bool:
+        """It says whether MLflow knows a run."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.get_run(run_id)
+        except MlflowException:
+            return False
+        return True
+
+    def run_link(self, problem: str, run_id: str) -> str:
+        """It returns the address of a run's page."""
+        return f"{self.ui}/#/experiments/{self.experiment(problem)}/runs/{run_id}"
+
+    def version_link(self, problem: str, number: int) -> str:
+        """It returns the address of a version's page."""
+        return f"{self.ui}/#/models/{problem}/versions/{number}"
+
+
+def _dagster_mlflow() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is beta is known
+        from dagster_mlflow.resources import MlFlow
+    return MlFlow
+
+
+class _Flavor:
+    """What MLflow asks to write a model's folder: ours is already serialised."""
+
+    __name__ = "sklearn"
+
+    @staticmethod
+    def save_model(
+        path: str,
+        mlflow_model: Any,
+        files: Mapping[str, bytes],
+        signature: Any,
+        pip_requirements: list[str],
+        trusted: list[str],
+    ) -> None:
+        import mlflow
+        import sklearn
+        from mlflow import pyfunc
+        from mlflow.utils.environment import _mlflow_conda_env, _PythonEnv
+
+        folder = Path(path)
+        folder.mkdir(parents=True)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        pinned = [f"mlflow=={mlflow.__version__}", *pip_requirements]
+        (folder / "requirements.txt").write_text("\n".join(pinned) + "\n")
+        environment = _mlflow_conda_env(additional_pip_deps=pip_requirements)
+        (folder / "conda.yaml").write_text(json.dumps(environment, indent=1))
+        _PythonEnv.current().to_yaml(str(folder / "python_env.yaml"))
+        mlflow_model.signature = signature
+        pyfunc.add_to_model(
+            mlflow_model,
+            loader_module="mlflow.sklearn",
+            model_path=MODEL_FILE,
+            conda_env="conda.yaml",
+            python_env="python_env.yaml",
+            predict_fn="predict",
+        )
+        mlflow_model.add_flavor(
+            "sklearn",
+            pickled_model=MODEL_FILE,
+            sklearn_version=sklearn.__version__,
+            serialization_format="skops",
+            code=None,
+            skops_trusted_types=trusted,
+        )
+        mlflow_model.save(str(folder / "MLmodel"))
+
+
+def _signature(example: Any, said: Any) -> Any:
+    from mlflow.models import infer_signature
+
+    # Whole numbers are asked for as double: a missing value must not change the signature.
+    whole = {c: "float64" for c in example.columns if example[c].dtype.kind in "iu"}
+    return infer_signature(example.astype(whole), said)

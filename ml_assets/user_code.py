@@ -1,0 +1,65 @@
+"""The code that a problem brings: found by its path, and named by its source."""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ml_assets.errors import DeclarationError, did_you_mean
+
+
+def locate(path: str, folder: Path | None) -> Any:
+    """It returns the object at an import path, or at ``.module.name`` beside ``defs.yaml``.
+
+    Raises:
+        DeclarationError: there is no such module or name; the message says which, and what is near.
+    """
+    module_name, _, name = path.rpartition(".")
+    if path.startswith("."):
+        module = _beside(module_name.lstrip("."), folder, path)
+    else:
+        try:
+            module = importlib.import_module(module_name)
+        except ImportError as error:
+            raise DeclarationError(
+                f"`{path}` cannot be imported: {error}. Install the package, or correct the path."
+            ) from None
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        known = [n for n in dir(module) if not n.startswith("_")]
+        raise DeclarationError(
+            f"`{path}`: {module_name or module.__name__} has no `{name}`.{did_you_mean(name, known)}"
+        ) from None
+
+
+def source_digest(path: str, folder: Path | None) -> str:
+    """It returns a digest of the file that holds ``.module.name``; empty for installed code."""
+    if not path.startswith(".") or folder is None:
+        return ""
+    file = folder / f"{path.rpartition('.')[0].lstrip('.')}.py"
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else ""
+
+
+def _beside(module_name: str, folder: Path | None, path: str) -> ModuleType:
+    if folder is None:
+        raise DeclarationError(f"`{path}` is relative, but this problem is in no folder.")
+    file = folder / f"{module_name}.py"
+    if not file.is_file():
+        raise DeclarationError(f"`{path}`: there is no {file.name} beside defs.yaml in {folder}.")
+    full = f"ml_assets_problem_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{module_name}"
+    spec = importlib.util.spec_from_file_location(full, file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[full] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[full]
+        raise DeclarationError(
+            f"{file} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    return module

@@ -1,0 +1,168 @@
+"""A verification: a stored model is what its record says, and still says what it said.
+
+It runs in a process that has nothing of ours in memory: the digest of every file, the allow-list
+of types, the columns that the model asks for, and its predictions for a few golden rows that
+were stored with it.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ml_assets.digest import tree_digest
+from ml_assets.errors import ModelRefused
+
+MODEL_FILE = "model.skops"
+GOLDEN_FILE = "golden.json"
+GOLDEN_ROWS = 20
+TOLERANCE = 1e-9
+# A verification that takes longer than this has hung.
+SECONDS = 300
+
+
+def golden(model: Any, rows: Any, target: Any) -> dict[str, Any]:
+    """It returns a few rows and what the model says of them, as JSON-like values."""
+    import pandas as pd
+
+    from ml_assets.candidate import feature_names, predict
+
+    names = feature_names(model, rows)
+    few = rows[names].head(GOLDEN_ROWS)
+    said = predict(model, few, target)
+    return {
+        "columns": {n: str(few[n].dtype) for n in names},
+        "rows": {
+            n: [None if pd.isna(v) else _plain(v) for v in few[n].to_numpy()] for n in names
+        },
+        "values": [_plain(v) for v in said.values],
+        "probabilities": None if said.probabilities is None else said.probabilities.tolist(),
+        "classes": [_plain(c) for c in target.classes],
+    }
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if type(value).__module__ == "numpy":
+        return str(value) if type(value).__name__ == "datetime64" else value.item()
+    return value
+
+
+def load_verified(folder: Path, digest: str, trusted: tuple[str, ...] = ()) -> Any:
+    """It returns the model of a folder whose content has the recorded digest.
+
+    Raises:
+        ModelRefused: a file was changed, added or removed; or the model holds untrusted types.
+    """
+    from ml_assets.candidate import load
+
+    try:
+        found = tree_digest(folder)
+    except OSError as error:
+        raise ModelRefused(f"{folder} cannot be verified: {error}") from None
+    if found != digest:
+        raise ModelRefused(
+            f"The files in {folder} are not those that were recorded: digest {found[:16]}, "
+            f"recorded {digest[:16]}. Somebody or something changed them; the model is not loaded."
+        )
+    file = folder / MODEL_FILE
+    if not file.is_file():
+        raise ModelRefused(f"{folder} holds no {MODEL_FILE}.")
+    return load(file.read_bytes(), trusted)
+
+
+def verify(folder: Path, digest: str, trusted: tuple[str, ...] = ()) -> dict[str, Any]:
+    """It loads a stored model and compares its predictions for the golden rows.
+
+    Raises:
+        ModelRefused: it is not what its record says, or predicts otherwise.
+    """
+    model = load_verified(folder, digest, trusted)
+    expected = json.loads((folder / GOLDEN_FILE).read_text())
+    asked = list(getattr(model, "feature_names_in_", expected["columns"]))
+    if asked != list(expected["columns"]):
+        raise ModelRefused(f"The model asks for {asked}, its record for {expected['columns']}.")
+    import numpy as np
+    import pandas as pd
+
+    rows = pd.DataFrame(
+        {
+            n: pd.Series(expected["rows"][n], dtype=kind if kind != "object" else object)
+            for n, kind in expected["columns"].items()
+        }
+    )
+    try:
+        values = [_plain(v) for v in np.asarray(model.predict(rows)).reshape(len(rows))]
+        wrong = [i for i, (a, b) in enumerate(zip(values, expected["values"], strict=True)) if not _same(a, b)]
+        if expected["probabilities"] is not None:
+            known = list(model.classes_)
+            order = [known.index(c) for c in expected["classes"] if c in known]
+            said = model.predict_proba(rows)[:, order]
+            kept = [i for i, c in enumerate(expected["classes"]) if c in known]
+            far = np.abs(said - np.array(expected["probabilities"])[:, kept]).max(axis=1)
+            wrong += [int(i) for i in np.flatnonzero(far > TOLERANCE)]
+    except Exception as error:
+        raise ModelRefused(
+            f"The stored model does not predict: {type(error).__name__}: {str(error)[:300]}"
+        ) from error
+    if wrong:
+        raise ModelRefused(
+            f"The stored model predicts {len(set(wrong))} of {len(rows)} golden rows otherwise "
+            "than when it was stored. The libraries may have changed since."
+        )
+    return {"golden_rows": len(rows), "digest": digest}
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, (float, int)):
+        return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return bool(one == other)
+
+
+def in_clean_process(folder: Path, digest: str, trusted: tuple[str, ...] = ()) -> dict[str, Any]:
+    """It runs `verify` in a new Python process and returns its answer.
+
+    Raises:
+        ModelRefused: the verification refused, crashed, or took too long.
+    """
+    asked = json.dumps({"folder": str(folder), "digest": digest, "trusted": list(trusted)})
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "ml_assets.verification"],
+            input=asked,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ModelRefused(f"Verifying {folder} took more than {SECONDS} s.") from None
+    try:
+        answer = json.loads(done.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        raise ModelRefused(
+            f"Verifying {folder} in a clean process crashed (exit {done.returncode}): "
+            f"{done.stderr.strip()[-300:]}"
+        ) from None
+    if "refused" in answer:
+        raise ModelRefused(answer["refused"])
+    return answer
+
+
+def main() -> None:
+    """It answers one request on standard input with one JSON line on standard output."""
+    asked = json.load(sys.stdin)
+    try:
+        answer = verify(Path(asked["folder"]), asked["digest"], tuple(asked["trusted"]))
+    except ModelRefused as refused:
+        answer = {"refused": str(refused)}
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()
