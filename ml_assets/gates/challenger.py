@@ -146,7 +146,6 @@ def ask(seen: Seen, problem: Problem) -> list[Verdict]:
     return named_apart(verdicts)
 
 
-def names(problem: Problem) -> list[str]:
-    """It returns the names of the verdicts that `ask` will give, before anything is known."""
-    nothing = Seen("test", 0, {}, 0, 0.0, "", None, None)
-    return [v.name for v in ask(nothing, problem)]
+def expected(problem: Problem) -> list[Verdict]:
+    """It returns the verdicts that `ask` will give, before anything is known: names and modes."""
+    return ask(Seen("test", 0, {}, 0, 0.0, "", None, None), problem)

@@ -1,0 +1,344 @@
+"""The command line: a thin face over Dagster.
+
+What it starts is an ordinary Dagster run on the instance that the UI shows.  With ``--json`` one
+JSON document goes to standard output and everything else to standard error.  Exit status: 0 done,
+1 a gate or a run failed, 2 wrong usage or wrong input.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+import ml_assets
+from ml_assets.errors import MLAssetsError, did_you_mean, shortened
+from ml_assets.resources.home import Home, find_home, find_root, problems_folder
+
+DONE, FAILED, WRONG = 0, 1, 2
+UI_PORT, MLFLOW_PORT = 3000, 5000
+
+
+def say(text: str = "") -> None:
+    """It writes a line for a person: to standard error, so that standard output stays data."""
+    click.echo(text, err=True)
+
+
+def refuse(message: str) -> NoReturn:
+    """It ends with status 2 and one message."""
+    say(click.style("error: ", fg="red", bold=True) + message)
+    sys.exit(WRONG)
+
+
+def answer(as_json: bool, document: Any, text: str) -> None:
+    """It writes the answer: a JSON document, or a text."""
+    click.echo(json.dumps(document, indent=2, default=str) if as_json else text)
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 90})
+@click.version_option(ml_assets.__version__, prog_name="ml-assets")
+def main() -> None:
+    """Supervised learning on tables, from a data file to a guarded production model.
+
+    \b
+    ml-assets new churn --data churn.csv --target Churn
+    ml-assets run churn
+    ml-assets ui
+    """
+    warnings.filterwarnings("ignore")
+
+
+# ------------------------------------------------------------------------ new
+
+
+@main.command()
+@click.argument("name")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="A csv, csv.gz or parquet file.")
+@click.option("--target", required=True, help="The column to be predicted.")
+@click.option("--dir", "folder", type=click.Path(path_type=Path), help="Folder of problems. Default: ML_ASSETS_DEFS.")
+@click.option("--names", "--columns", "names", help="Column names, comma-separated, for a csv without a header.")
+@click.option("--task", type=click.Choice(["binary", "multiclass", "regression"]), help="Default: inferred from the target.")
+@_json
+def new(
+    name: str,
+    data: Path,
+    target: str,
+    folder: Path | None,
+    names: str | None,
+    task: Any,
+    as_json: bool,
+) -> None:
+    """Declare a problem from its first data: writes defs/NAME/defs.yaml.
+
+    It reads the data, infers task, contract, key and split, and says what it inferred and why.
+
+    \b
+    ml-assets new churn --data data/churn.csv --target Churn
+    ml-assets new adult --data adult.csv --names age,job,income --target income
+    """
+    from pydantic import ValidationError
+
+    from ml_assets.draft import infer, render
+
+    root = find_root()
+    home = (folder.resolve() if folder else problems_folder(root)) / name
+    file = home / "defs.yaml"
+    if file.exists():
+        refuse(f"{file} exists already. Edit it, or remove its folder to begin anew.")
+    given = [n.strip() for n in names.split(",")] if names else None
+    try:
+        shown = data.resolve()
+        path = str(shown.relative_to(root)) if shown.is_relative_to(root) else str(shown)
+        draft = infer(name, shown, path, target, given, task)
+    except MLAssetsError as error:
+        refuse(str(error))
+    except ValidationError as error:
+        refuse("; ".join(e["msg"] for e in error.errors()))
+    home.mkdir(parents=True, exist_ok=True)
+    file.write_text(render(draft))
+    told = [f"Wrote {file}", *(f"  {note}" for note in draft.notes), "", f"Next: ml-assets run {name}"]
+    document = {"problem": name, "file": str(file), "inferred": draft.attributes, "notes": draft.notes}
+    answer(as_json, document, "\n".join(told))
+
+
+# ------------------------------------------------------------------------ run
+
+
+@main.command()
+@click.argument("name")
+@click.option("--only", multiple=True, metavar="ASSET", help="Only these assets: dataset, split, candidate/NAME, candidate, evaluation, challenger, production_model.")
+@_json
+def run(name: str, only: tuple[str, ...], as_json: bool) -> None:
+    """Bring a problem up to date and decide about production.
+
+    Progress while it works; at the end the leaderboard, the gates, the decision, and where to look.
+
+    \b
+    ml-assets run churn
+    ml-assets run churn --only candidate/ours --only evaluation
+    """
+    from ml_assets import running
+
+    home = _home()
+    problems, definitions = _load()
+    problem = _problem(problems, name)
+    instance = _instance(home)
+    try:
+        outcome = running.run(definitions, instance, problem, only, say)
+    except MLAssetsError as error:
+        refuse(str(error))
+    answer(as_json, outcome.document, "" if as_json else outcome.text)
+    sys.exit(outcome.status)
+
+
+def _home() -> Home:
+    home = find_home()
+    home.dagster.mkdir(parents=True, exist_ok=True)
+    settings = home.dagster / "dagster.yaml"
+    if not settings.exists():
+        settings.write_text("telemetry:\n  enabled: false\n")
+    os.environ.setdefault("DAGSTER_HOME", str(home.dagster))
+    return home
+
+
+def _instance(home: Home) -> Any:
+    from dagster import DagsterInstance
+
+    return DagsterInstance.from_config(str(home.dagster))
+
+
+def _load() -> tuple[dict[str, Any], Any]:
+    """It returns the problems and the code location; a wrong declaration ends the command."""
+    from ml_assets.definitions import build, problems_of, tree
+
+    try:
+        components = tree()
+        return problems_of(components), build(components)
+    except Exception as error:
+        refuse(_declaration_trouble(error))
+
+
+def _declaration_trouble(error: BaseException) -> str:
+    """It returns the message of the innermost cause, with file and line where there are."""
+    from pydantic import ValidationError
+
+    found: list[str] = []
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ValidationError):
+            found = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in seen.errors()]
+        elif isinstance(seen, MLAssetsError):
+            found = [str(seen)]
+        last, seen = seen, seen.__cause__
+    if not found:
+        found = [f"{type(last).__name__}: {last}"]
+    return "a declaration cannot be loaded\n" + "\n".join(f"  {line}" for line in found)
+
+
+def _problem(problems: dict[str, Any], name: str) -> Any:
+    if name not in problems:
+        folder = problems_folder(find_root())
+        hint = did_you_mean(name, problems) if problems else " There is none yet: `ml-assets new`."
+        refuse(f"no problem `{name}` in {folder}.{hint}")
+    return problems[name]
+
+
+# --------------------------------------------------------------- status, check
+
+
+@main.command()
+@click.argument("name", required=False)
+@_json
+def status(name: str | None, as_json: bool) -> None:
+    """Show the champion: version, metrics, dataset, freshness, last decision.
+
+    \b
+    ml-assets status
+    ml-assets status churn --json
+    """
+    from ml_assets import running
+
+    home = _home()
+    problems, _ = _load()
+    if name is not None:
+        problems = {name: _problem(problems, name)}
+    try:
+        shown = [running.status(p, home) for p in problems.values()]
+    except MLAssetsError as error:
+        refuse(str(error))
+    document = shown[0] if name is not None else {"problems": shown}
+    answer(as_json, document, "\n\n".join(running.status_text(s) for s in shown) or "No problem yet.")
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@_json
+def check(names: tuple[str, ...], as_json: bool) -> None:
+    """Validate declarations without running them.
+
+    Every key and word, every import path, every `.model.function`, every data file.
+
+    \b
+    ml-assets check
+    ml-assets check churn
+    """
+    from ml_assets import running
+
+    faults: dict[str, list[str]] = {}
+    try:
+        from ml_assets.definitions import build, problems_of, tree
+
+        components = tree()
+        problems = problems_of(components)
+        build(components)
+    except Exception as error:
+        lines = _declaration_trouble(error).split("\n")[1:]
+        faults["(loading)"] = [line.strip() for line in lines]
+        problems = {}
+    chosen = {n: p for n, p in problems.items() if not names or n in names}
+    unknown = [n for n in names if n not in problems and problems]
+    if unknown:
+        refuse(f"no problem {shortened(unknown)}.{did_you_mean(unknown[0], problems)}")
+    for name, problem in chosen.items():
+        if found := running.faults(problem):
+            faults[name] = found
+    lines = [f"{n}: {f}" for n, found in faults.items() for f in found]
+    ok = [n for n in chosen if n not in faults]
+    text = "\n".join([*lines, *(f"{n}: ok" for n in ok)]) or "No problem yet."
+    answer(as_json, {"ok": not faults, "problems": list(chosen), "faults": faults}, text)
+    sys.exit(WRONG if faults else DONE)
+
+
+# ------------------------------------------------------------------------- ui
+
+
+@main.command()
+@click.option("--port", default=UI_PORT, show_default=True, help="Port of Dagster's UI.")
+@click.option("--mlflow-port", default=MLFLOW_PORT, show_default=True, help="Port of MLflow's UI.")
+def ui(port: int, mlflow_port: int) -> None:
+    """Start Dagster's webserver and daemon and MLflow's UI, on loopback.
+
+    They show the same state that `run` uses. Ctrl-C ends all of them.
+    """
+    home = _home()
+    for command in ("dagster", "mlflow"):
+        if not _beside(command):
+            refuse(f"`{command}` is not installed in this environment.")
+    from ml_assets.resources.stores import open_stores
+
+    client = open_stores(home).registry.client  # makes the store, so that nobody races for it
+    assert client
+    environment = {
+        **os.environ,
+        "ML_ASSETS_MLFLOW_UI": f"http://127.0.0.1:{mlflow_port}",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    workspace = home.root / "workspace.yaml"
+    where = ["-w", str(workspace)] if workspace.exists() else ["-m", "ml_assets.definitions"]
+    started = [
+        _start([_beside("dagster"), "dev", *where, "-h", "127.0.0.1", "-p", str(port)], home, environment),
+        _start(
+            [
+                _beside("mlflow"), "server", "--backend-store-uri", home.tracking_uri,
+                "--artifacts-destination", (home.mlflow / "artifacts").as_uri(),
+                "--host", "127.0.0.1", "--port", str(mlflow_port), "--workers", "1",
+            ],
+            home,
+            environment,
+        ),
+    ]
+    say(f"Dagster: http://127.0.0.1:{port}   MLflow: http://127.0.0.1:{mlflow_port}   (Ctrl-C ends both)")
+    _wait(started)
+
+
+def _beside(command: str) -> str:
+    """It returns the command that belongs to this Python, or an empty text."""
+    own = Path(sys.executable).parent / command
+    return str(own) if own.exists() else shutil.which(command) or ""
+
+
+def _start(command: list[str], home: Home, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(command, cwd=home.root, env=environment, start_new_session=True)
+
+
+def _wait(started: "list[subprocess.Popen[bytes]]") -> None:
+    """It waits until one of the processes ends or somebody asks, then ends all of them."""
+
+    def asked(*_: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, asked)
+    try:
+        while all(p.poll() is None for p in started):
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        pass
+    for process in started:
+        _signal_group(process, signal.SIGINT)
+    for process in started:
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            _signal_group(process, signal.SIGKILL)
+
+
+def _signal_group(process: "subprocess.Popen[bytes]", what: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, what)
+    except ProcessLookupError:
+        return
+
+
+if __name__ == "__main__":
+    main()

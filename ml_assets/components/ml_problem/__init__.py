@@ -1,0 +1,1 @@
+"""One prediction problem as Dagster definitions: assets, checks, a job, a scaffolder."""

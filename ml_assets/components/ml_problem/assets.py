@@ -1,0 +1,319 @@
+"""Assets: one per noun, in the order of a problem's life.
+
+Nothing is decided here.  Each asset asks the round to bring its noun up to date, and shows what
+came back.  Heavy libraries are imported when an asset runs, never when definitions load.
+"""
+
+import getpass
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+import ml_assets
+from ml_assets.components.ml_problem import checks
+from ml_assets.digest import digest_of
+from ml_assets.gates import Verdict, failures
+from ml_assets.problem import CandidateDeclaration, Problem
+from ml_assets.resources.registry import DagsterRun
+from ml_assets.resources.stores import Stores
+from ml_assets.user_code import source_digest
+
+if TYPE_CHECKING:
+    from ml_assets.round import Round
+
+PARTS = ("train", "validation", "test")
+RESOURCE = "ml_assets"
+
+
+def build_assets(problem: Problem, folder: Path | None) -> list[dg.AssetsDefinition]:
+    """It returns the assets of a problem."""
+    return [
+        _dataset(problem, folder),
+        _split(problem, folder),
+        *(_candidate(problem, folder, n, c) for n, c in problem.contenders().items()),
+        _evaluation(problem, folder),
+        _challenger(problem, folder),
+        _production_model(problem, folder),
+    ]
+
+
+def key_of(problem: Problem, *path: str) -> dg.AssetKey:
+    """It returns the key of one of a problem's assets."""
+    return dg.AssetKey([problem.name, *path])
+
+
+def _round(context: Any, problem: Problem, folder: Path | None, stores: Stores) -> "Round":
+    from ml_assets.round import Round
+
+    run = context.run
+    actor = run.tags.get("ml_assets/actor") or os.environ.get("ML_ASSETS_ACTOR") or _user()
+    return Round(problem, folder, stores, DagsterRun(run.run_id, run.job_name), actor)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())
+
+
+def _common(problem: Problem, kinds: set[str]) -> dict[str, Any]:
+    return {
+        "group_name": problem.name,
+        "owners": problem.owners or None,
+        "kinds": kinds,
+        "tags": {"ml_assets/problem": problem.name},
+    }
+
+
+def _code(*parts: Any) -> str:
+    return digest_of(ml_assets.__version__, *parts)
+
+
+def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
+    key = key_of(problem, "dataset")
+    source = problem.dataset.path or problem.dataset.loader
+
+    @dg.asset(
+        key=key,
+        description=f"The rows of `{source}`, read once and named by their content. Gates ask "
+        "them before anything is learned; rows that fail one never become current.",
+        code_version=_code(problem.dataset, source_digest(problem.dataset.loader or "", folder)),
+        output_required=False,
+        check_specs=checks.dataset_specs(key),
+        **_common(problem, {"pandas", "parquet"}),
+    )
+    def dataset(context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]) -> Iterator[Any]:
+        from ml_assets.components.ml_problem import metadata
+        from ml_assets.round import ROWS
+
+        made = _round(context, problem, folder, ml_assets).dataset()
+        assert made.entry
+        context.log.info(_said("dataset", made.reused, made.verdicts))
+        if not failures(made.verdicts):
+            rows = ml_assets.lake.rows(made.entry, ROWS)
+            yield dg.MaterializeResult(
+                data_version=dg.DataVersion(made.entry.digest[:16]),
+                metadata=metadata.of_dataset(made, rows),
+            )
+        yield from checks.results(key, made.verdicts)
+
+    return dataset
+
+
+def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
+    keys = {part: key_of(problem, "split", part) for part in PARTS}
+    purpose = {
+        "train": "The rows that candidates learn from.",
+        "validation": "The rows by which a candidate is chosen; thresholds are tuned on them.",
+        "test": "The rows that judge: read for the challenger and the champion only.",
+    }
+    version = _code(problem.split, problem.dataset.key, problem.dataset.target)
+
+    @dg.multi_asset(
+        name=f"{problem.name}__split",
+        specs=[
+            dg.AssetSpec(
+                keys[part],
+                deps=[key_of(problem, "dataset")],
+                description=purpose[part] + " A row's part follows from what it says.",
+                code_version=version,
+                skippable=True,
+                **_common(problem, {"parquet"}),
+            )
+            for part in PARTS
+        ],
+        check_specs=[
+            checks.spec(keys["test"], "parts_are_disjoint"),
+            checks.spec(keys["train"], "every_class_is_present"),
+        ],
+    )
+    def split(context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]) -> Iterator[Any]:
+        from ml_assets.components.ml_problem import metadata
+
+        round_ = _round(context, problem, folder, ml_assets)
+        made = round_.split()
+        context.log.info(_said("split", made.reused, made.verdicts))
+        if not failures(made.verdicts):
+            for part in PARTS:
+                yield dg.MaterializeResult(
+                    asset_key=keys[part],
+                    data_version=dg.DataVersion(made.digests[part][:16]),
+                    metadata=metadata.of_part(made, part, round_.part_rows(made, part)),
+                )
+        disjoint, present = made.verdicts
+        yield from checks.results(keys["test"], [disjoint])
+        yield from checks.results(keys["train"], [present])
+
+    return split
+
+
+def _candidate(
+    problem: Problem, folder: Path | None, name: str, declared: CandidateDeclaration
+) -> dg.AssetsDefinition:
+    key = key_of(problem, "candidate", name)
+    transform = declared.transform or problem.transform
+    sources = [source_digest(path, folder) for path in (declared.estimator, transform)]
+
+    @dg.asset(
+        key=key,
+        deps=[key_of(problem, "split", "train"), key_of(problem, "split", "validation")],
+        description=f"`{declared.estimator}`, fitted on train together with its transform "
+        f"(`{transform}`). A failed fit is red here and does not stop the others.",
+        code_version=_code(
+            declared, transform, sources, problem.class_weight, problem.threshold, problem.seed
+        ),
+        output_required=False,
+        check_specs=[dg.AssetCheckSpec("is_fitted", asset=key, description="It was fitted.")],
+        **_common(problem, {"scikitlearn", "mlflow"}),
+    )
+    def candidate(context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]) -> Iterator[Any]:
+        from ml_assets.components.ml_problem import metadata
+
+        made = _round(context, problem, folder, ml_assets).candidate(name)
+        if made.error:
+            context.log.error(f"candidate {name} failed: {made.error}")
+        else:
+            assert made.entry
+            context.log.info(_said(f"candidate {name}", made.reused, made.verdicts))
+            yield dg.MaterializeResult(
+                data_version=dg.DataVersion(made.entry.digest[:16]),
+                metadata=metadata.of_candidate(made, problem.name, ml_assets.registry),
+            )
+        yield from checks.results(key, made.verdicts)
+
+    return candidate
+
+
+def _evaluation(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
+    # A graph, because its step takes all candidates as one input: it then runs when some of them
+    # gave nothing, where an asset with one input per candidate would be skipped.
+    after = {
+        f"candidate_{n}": key_of(problem, "candidate", n) for n in problem.contenders()
+    } | {"validation": key_of(problem, "split", "validation")}
+
+    @dg.op(
+        name=f"{problem.name}__rank",
+        ins={"after": dg.In(dg.Nothing)},
+        out=dg.Out(dg.Nothing),
+        code_version=_code(problem.select, sorted(after), problem.gates),
+    )
+    def rank(context: dg.OpExecutionContext, ml_assets: dg.ResourceParam[Stores]) -> Iterator[Any]:
+        from ml_assets.components.ml_problem import metadata
+
+        made = _round(context, problem, folder, ml_assets).evaluation()
+        assert made.entry
+        context.log.info(_said("evaluation", made.reused, made.verdicts))
+        yield dg.Output(
+            None,
+            metadata=metadata.of_evaluation(made),
+            data_version=dg.DataVersion(made.entry.digest[:16]),
+        )
+
+    common = _common(problem, {"scikitlearn"})
+
+    @dg.graph_asset(
+        key=key_of(problem, "evaluation"),
+        description="The leaderboard: every candidate's metrics on validation. Test is not read.",
+        ins={n: dg.AssetIn(key, dagster_type=dg.Nothing) for n, key in after.items()},
+        **common,
+    )
+    def evaluation(**made: Any) -> Any:
+        return rank(list(made.values()))
+
+    return evaluation
+
+
+def _challenger(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
+    key = key_of(problem, "challenger")
+
+    @dg.asset(
+        key=key,
+        deps=[key_of(problem, "evaluation"), key_of(problem, "split", "test")],
+        description="The leader of this round, scored on test, asked by every gate, and "
+        "registered as a version. The alias `challenger` moves to it only if the gates hold.",
+        code_version=_code(problem.gates, problem.select),
+        output_required=False,
+        check_specs=checks.challenger_specs(key, problem),
+        **_common(problem, {"scikitlearn", "mlflow"}),
+    )
+    def challenger(context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]) -> Iterator[Any]:
+        from ml_assets.components.ml_problem import metadata
+
+        round_ = _round(context, problem, folder, ml_assets)
+        eligible = round_.evaluation().verdicts
+        if failures(eligible):
+            yield from checks.results(key, eligible)
+            return
+        made = round_.challenger()
+        context.log.info(_said("challenger", made.reused, made.verdicts))
+        yield dg.MaterializeResult(
+            data_version=dg.DataVersion(made.model_digest[:16]),
+            metadata=metadata.of_challenger(made, problem.name, ml_assets.registry),
+        )
+        yield from checks.results(key, [*eligible, *made.verdicts])
+
+    return challenger
+
+
+def _production_model(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
+    key = key_of(problem, "production_model")
+
+    @dg.asset(
+        key=key,
+        deps=[key_of(problem, "challenger")],
+        description="The champion. A materialization means that it changed. Every gate is asked "
+        "again here, whoever starts it; a challenger that is fit but not better is held, and "
+        "production stays as it is.",
+        code_version=_code(problem.gates, problem.promotion),
+        output_required=False,
+        check_specs=[
+            dg.AssetCheckSpec(
+                "every_gate_holds",
+                asset=key,
+                description="All gates on dataset, split and challenger, asked again.",
+                blocking=True,
+            ),
+            checks.spec(key, "beats_the_champion", "warn"),
+        ],
+        **_common(problem, {"mlflow"}),
+    )
+    def production_model(
+        context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
+    ) -> Iterator[Any]:
+        from ml_assets.components.ml_problem import metadata
+        from ml_assets.promotion import Promote
+
+        made = _round(context, problem, folder, ml_assets).production()
+        failed = failures(made.verdicts)
+        reason = " ".join(f"{v.name}: {v.reason}" for v in failed)
+        asked = [v for v in made.verdicts if v.name != "beats_the_champion"]
+        everything = Verdict(
+            "every_gate_holds", not failed, reason or f"{len(asked)} gates were asked; all hold."
+        )
+        if made.decision is not None:
+            context.log.info(f"{type(made.decision).__name__}: {made.decision.reason}")
+        if isinstance(made.decision, Promote):
+            yield dg.MaterializeResult(
+                data_version=dg.DataVersion(made.challenger.model_digest[:16]),
+                metadata=metadata.of_production(made, problem.name, ml_assets.registry),
+            )
+        yield from checks.results(key, [everything])
+        compared = [v for v in made.verdicts if v.name == "beats_the_champion"]
+        if not compared:
+            compared = [
+                Verdict("beats_the_champion", False, "Not asked: a gate failed.", {}, "warn")
+            ]
+        yield from checks.results(key, compared)
+
+    return production_model
+
+
+def _said(what: str, reused: bool, verdicts: list[Verdict]) -> str:
+    done = "nothing has changed, reused" if reused else "made"
+    return "\n".join(
+        [f"{what}: {done}", *(f"  {'ok' if v.passed else 'FAILED'} {v.name}: {v.reason}" for v in verdicts)]
+    )

@@ -1,0 +1,47 @@
+"""Checks: the gates' verdicts, as Dagster shows them."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.gates import CATALOGUE, Verdict
+from ml_assets.gates import challenger as challenger_gates
+from ml_assets.gates.dataset import ASKED as DATASET_GATES
+from ml_assets.problem import Problem
+
+
+def spec(key: dg.AssetKey, name: str, mode: str = "enforce") -> dg.AssetCheckSpec:
+    """It returns the declaration of a check; an enforced one blocks what comes after."""
+    about = CATALOGUE.get(name) or CATALOGUE["metric_is_in_bounds"]
+    return dg.AssetCheckSpec(name, asset=key, description=about, blocking=mode == "enforce")
+
+
+def dataset_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """It returns the checks on the dataset."""
+    return [spec(key, gate.__name__) for gate in DATASET_GATES]
+
+
+def challenger_specs(key: dg.AssetKey, problem: Problem) -> list[dg.AssetCheckSpec]:
+    """It returns the checks on the challenger: those always asked, and the declared ones."""
+    asked = [spec(key, v.name, v.mode) for v in challenger_gates.expected(problem)]
+    return [spec(key, "a_candidate_is_eligible"), *asked]
+
+
+def results(key: dg.AssetKey, verdicts: Iterable[Verdict]) -> Iterator[dg.AssetCheckResult]:
+    """It yields the verdicts as check results."""
+    for verdict in verdicts:
+        yield dg.AssetCheckResult(
+            passed=verdict.passed,
+            asset_key=key,
+            check_name=verdict.name,
+            severity=dg.AssetCheckSeverity.ERROR
+            if verdict.mode == "enforce"
+            else dg.AssetCheckSeverity.WARN,
+            description=verdict.reason,
+            metadata={k: _shown(v) for k, v in verdict.evidence.items() if v is not None},
+        )
+
+
+def _shown(value: Any) -> Any:
+    return value if isinstance(value, (int, float, str, bool)) else str(value)

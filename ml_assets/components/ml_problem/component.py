@@ -1,0 +1,80 @@
+"""The component: a problem's YAML becomes Dagster definitions."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import dagster as dg
+from pydantic import BaseModel
+
+from ml_assets.components.ml_problem.assets import RESOURCE, build_assets
+from ml_assets.components.ml_problem.scaffolder import MLProblemScaffolder
+from ml_assets.problem import Problem
+from ml_assets.resources.home import find_home
+from ml_assets.resources.stores import open_stores
+
+
+@dg.scaffold_with(MLProblemScaffolder)
+@dataclass
+class MLProblem(dg.Component):
+    """A supervised prediction problem on a table, guarded from data file to production.
+
+    Scaffold one with ``dg scaffold defs ml_assets.components.MLProblem churn``, or, with all that
+    can be inferred from the data filled in, with ``ml-assets new churn --data churn.csv --target
+    Churn``.  The smallest declaration:
+
+    .. code-block:: yaml
+
+        type: ml_assets.components.MLProblem
+        attributes:
+          name: churn
+          dataset: {path: data/churn.csv, target: Churn}
+
+    The same from Python: ``MLProblem(Problem(name="churn", dataset={"path": "data/churn.csv",
+    "target": "Churn"}))``.
+
+    Args:
+        problem: the declaration.
+        folder: where model.py is; relative paths like ``.model.features`` start here.
+        root: where relative data paths start; the project's root by default.
+    """
+
+    problem: Problem
+    folder: Path | None = None
+    root: Path | None = None
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """The YAML's schema is the declaration itself."""
+        return Problem
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
+        """It makes the component of one YAML document."""
+        assert isinstance(attributes, Problem)
+        path = Path(context.path)
+        return cls(attributes, path if path.is_dir() else path.parent, context.project_root)
+
+    @classmethod
+    def get_spec(cls) -> dg.ComponentTypeSpec:
+        """What `dg list components` and the docs tab say of it."""
+        return dg.ComponentTypeSpec(
+            description=cls.__doc__,
+            tags=["machine-learning", "scikit-learn", "mlflow"],
+            produces=["asset", "asset_check", "job"],
+        )
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """It returns the problem's assets with their checks, its job, and the stores they use."""
+        root = self.root or context.project_root
+        job = dg.define_asset_job(
+            self.problem.name,
+            selection=dg.AssetSelection.key_prefixes([self.problem.name]),
+            description=f"Bring {self.problem.name} up to date: data, candidates, decision.",
+            tags={"ml_assets/problem": self.problem.name},
+        )
+        return dg.Definitions(
+            assets=build_assets(self.problem, self.folder),
+            jobs=[job],
+            resources={RESOURCE: open_stores(find_home(root))},
+        )

@@ -1,0 +1,199 @@
+"""Metadata: what the UI shows with each asset, derived from what a round returned."""
+
+import base64
+import html
+from collections.abc import Iterable
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.evaluation import Contender
+from ml_assets.resources.registry import Registry
+from ml_assets.round import (
+    CandidateMade,
+    ChallengerMade,
+    DatasetMade,
+    EvaluationMade,
+    ProductionMade,
+    SplitMade,
+)
+
+MOST_COLUMNS_SHOWN = 60
+MOST_CELLS = 40
+PREVIEW_ROWS = 5
+
+
+def of_dataset(made: DatasetMade, rows: Any) -> dict[str, Any]:
+    """It returns what is shown with the dataset."""
+    assert made.entry
+    profile, target = made.profile, made.profile.target
+    shown = list(profile.columns.items())[:MOST_COLUMNS_SHOWN]
+    schema = dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name,
+                c.type,
+                description=f"{c.distinct:,} distinct, {c.missing:,} missing"
+                + (f", {c.min:g} to {c.max:g}" if c.min is not None else ""),
+                constraints=dg.TableColumnConstraints(nullable=c.missing > 0),
+            )
+            for name, c in shown
+        ]
+    )
+    found: dict[str, Any] = {
+        "dagster/row_count": profile.rows,
+        "dagster/column_schema": schema,
+        "preview": dg.MetadataValue.md(preview(rows)),
+        "source": made.source,
+        "version": made.entry.digest[:16],
+        "columns": len(profile.columns),
+        "features": len(profile.features),
+        "duplicate_rows": profile.duplicates,
+        "reused": _reused(made.reused),
+        "file": dg.MetadataValue.path(str(made.entry.path)),
+    }
+    if target is not None:
+        found["task"] = f"{target.task} ({target.why})"
+    if target is not None and target.classes:
+        total = sum(target.counts)
+        counted = zip(target.classes, target.counts, strict=True)
+        found["classes"] = dg.MetadataValue.md(
+            table(
+                ("class", "rows", "share", "positive"),
+                [(c, f"{n:,}", f"{n / total:.1%}", "yes" if c == target.positive else "") for c, n in counted],
+            )
+        )
+    return found
+
+
+def of_part(made: SplitMade, part: str, rows: Any) -> dict[str, Any]:
+    """It returns what is shown with one part of the split."""
+    assert made.entry
+    total = sum(p.rows for p in made.parts.values())
+    return {
+        "dagster/row_count": made.parts[part].rows,
+        "share": round(made.parts[part].rows / max(total, 1), 4),
+        "split_by": made.how,
+        "class_counts": ", ".join(f"{n:,}" for n in made.parts[part].counts) or "(a number)",
+        "preview": dg.MetadataValue.md(preview(rows)),
+        "reused": _reused(made.reused),
+        "file": dg.MetadataValue.path(str(made.entry.path / f"{part}.parquet")),
+    }
+
+
+def of_candidate(made: CandidateMade, problem: str, registry: Registry) -> dict[str, Any]:
+    """It returns what is shown with a candidate."""
+    assert made.entry
+    facts, card = made.entry.facts, made.card
+    return {
+        **{k: round(v, 6) for k, v in card["metrics"].items()},
+        "fit_seconds": round(facts["seconds"], 3),
+        "latency_ms": round(facts["latency_ms"], 3),
+        "size_bytes": card["bytes"],
+        "estimator": card["estimator"],
+        **({"threshold": round(card["threshold"], 6)} if card["threshold"] is not None else {}),
+        "model_digest": card["model_digest"],
+        "reused": _reused(made.reused),
+        "mlflow": dg.MetadataValue.url(registry.run_link(problem, facts["mlflow_run"])),
+        "file": dg.MetadataValue.path(str(made.entry.path)),
+    }
+
+
+def of_evaluation(made: EvaluationMade) -> dict[str, Any]:
+    """It returns what is shown with the evaluation."""
+    assert made.entry
+    return {
+        "leaderboard": dg.MetadataValue.md(leaderboard(made.board, made.metric)),
+        "plot": picture(made.entry.path / "leaderboard.png", "leaderboard"),
+        "winner": made.winner or "none",
+        "select": made.metric,
+        "candidates": len([c for c in made.board if not c.error]),
+        "failed_candidates": len([c for c in made.board if c.error]),
+        "reused": _reused(made.reused),
+    }
+
+
+def of_challenger(made: ChallengerMade, problem: str, registry: Registry) -> dict[str, Any]:
+    """It returns what is shown with the challenger."""
+    assert made.entry
+    drawn = made.entry.path / "judged.png"
+    return {
+        **{k: round(v, 6) for k, v in made.metrics.items()},
+        "candidate": made.name,
+        "version": made.version.number,
+        "model_digest": made.model_digest,
+        "gates": dg.MetadataValue.md(gates_table(made.verdicts)),
+        **({"plot": picture(drawn, "predictions against truth on test")} if drawn.exists() else {}),
+        "reused": _reused(made.reused),
+        "mlflow": dg.MetadataValue.url(registry.version_link(problem, made.version.number)),
+    }
+
+
+def of_production(made: ProductionMade, problem: str, registry: Registry) -> dict[str, Any]:
+    """It returns what is shown with the production model."""
+    assert made.champion
+    return {
+        **{k: round(v, 6) for k, v in made.challenger.metrics.items()},
+        "version": made.champion["version"],
+        "previous_version": made.champion["previous"] or 0,
+        "candidate": made.champion["candidate"],
+        "reason": made.champion["reason"],
+        "model_digest": made.champion["model_digest"],
+        "dataset_version": made.champion["dataset_version"],
+        "gates": dg.MetadataValue.md(gates_table(made.verdicts)),
+        "ledger_entry": made.champion["number"],
+        "mlflow": dg.MetadataValue.url(registry.version_link(problem, made.champion["version"])),
+    }
+
+
+def leaderboard(board: list[Contender], metric: str) -> str:
+    """It returns the leaderboard as a Markdown table: the ranking metric first, then the others."""
+    known = list(dict.fromkeys(m for c in board for m in c.metrics if m != metric))
+    columns = ("", "candidate", metric, *known, "remark")
+    lines = []
+    for place, c in enumerate(board, 1):
+        cells = [f"{c.metrics[m]:.4g}" if m in c.metrics else "" for m in (metric, *known)]
+        remark = c.error or "; ".join(c.failed_gates)
+        lines.append((place if not c.error else "", c.name, *cells, remark))
+    return table(columns, lines)
+
+
+def gates_table(verdicts: Iterable[Any]) -> str:
+    """It returns verdicts as a Markdown table."""
+    said = [("passed" if v.passed else "FAILED", v.name, v.mode, v.reason) for v in verdicts]
+    return table(("", "gate", "mode", "reason"), said)
+
+
+def preview(rows: Any) -> str:
+    """It returns the first rows as a Markdown table, bounded in width and length."""
+    few = rows.iloc[:PREVIEW_ROWS, :MOST_COLUMNS_SHOWN]
+    cells = [tuple(row) for row in few.itertuples(index=False, name=None)]
+    left = rows.shape[1] - few.shape[1]
+    return table(tuple(map(str, few.columns)), cells) + (f"\n\nand {left:,} more columns" if left > 0 else "")
+
+
+def table(columns: tuple[str, ...], lines: Iterable[tuple[Any, ...]]) -> str:
+    """It returns a Markdown table; cells are cut, and cannot break out of it."""
+    head = "| " + " | ".join(map(_cell, columns)) + " |"
+    rule = "|" + "---|" * len(columns)
+    return "\n".join([head, rule, *("| " + " | ".join(map(_cell, line)) + " |" for line in lines)])
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None or value != value else f"{value:.6g}" if isinstance(value, float) else str(value)
+    if len(text) > MOST_CELLS * 4:
+        text = text[: MOST_CELLS * 4 - 3] + "..."
+    text = " ".join(text.split())
+    return html.escape(text).replace("|", "\\|").replace("`", "&#96;")
+
+
+def picture(file: Any, what: str) -> dg.MetadataValue:
+    """It returns a PNG file as metadata that the UI draws in place."""
+    data = base64.b64encode(file.read_bytes()).decode()
+    return dg.MetadataValue.md(f"![{what}](data:image/png;base64,{data})")
+
+
+def _reused(reused: bool) -> str:
+    return "yes: nothing that it depends on has changed" if reused else "no"
+
+

@@ -1,0 +1,65 @@
+"""The code location: every problem in the folder of problems, and how its steps are run."""
+
+import importlib.util
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import dagster as dg
+from dagster.components.core.component_tree import ComponentTree
+
+from ml_assets.components import MLProblem
+from ml_assets.resources.home import find_root, problems_folder
+
+# What a step uses: imported once in the fork server, so that a step starts in half a second.
+PRELOADED = [
+    "dagster",
+    "ml_assets.round",
+    "ml_assets.components.ml_problem.metadata",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "dagster_mlflow.resources",
+]
+
+
+def _module(folder: Path) -> ModuleType:
+    """It returns the folder as a module, wherever it lies: Dagster finds components by module."""
+    name = "ml_assets.defs" if folder == Path(__file__).parent / "defs" else "ml_assets_problems"
+    spec = importlib.util.spec_from_loader(name, loader=None, is_package=True)
+    assert spec and spec.submodule_search_locations is not None
+    spec.submodule_search_locations.append(str(folder))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    return module
+
+
+warnings.filterwarnings("ignore", category=dg.BetaWarning)  # each use below is deliberate
+
+
+def tree() -> ComponentTree:
+    """It returns the components of the folder of problems."""
+    root = find_root()
+    folder = problems_folder(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    return ComponentTree.from_module(_module(folder), root)
+
+
+def problems_of(components: ComponentTree) -> dict[str, MLProblem]:
+    """It returns all problems by name."""
+    found = components.get_all_components(of_type=MLProblem)
+    return {component.problem.name: component for component in found}
+
+
+def build(components: ComponentTree) -> dg.Definitions:
+    """It returns every problem's definitions, run with one process per step from one warm server."""
+    forked = dg.multiprocess_executor.configured(
+        {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": PRELOADED}}}
+    )
+    return dg.Definitions.merge(components.build_defs(), dg.Definitions(executor=forked))
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Every problem in the folder of problems."""
+    return build(tree())

@@ -1,0 +1,429 @@
+"""Running: one Dagster run of a problem from the command line, and what it came to.
+
+The run is executed in this process, on the instance that the UI shows.  Progress and outcome are
+read from Dagster's own events.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from ml_assets.errors import MLAssetsError, did_you_mean
+from ml_assets.metric import DEFAULT_SELECT, METRICS
+from ml_assets.resources.home import Home, find_home
+from ml_assets.resources.stores import Stores, open_stores
+
+if TYPE_CHECKING:
+    from ml_assets.components import MLProblem
+
+DONE, FAILED, WRONG = 0, 1, 2
+# Errors of the input, not of the run: the command ends with status 2.
+_WRONG_INPUT = ("DatasetError", "DeclarationError")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        status: exit status.
+        document: for machines.
+        text: for people.
+    """
+
+    status: int
+    document: dict[str, Any]
+    text: str
+
+
+@dataclass
+class Watched:
+    """What was seen of a run while it went on.
+
+    Attributes:
+        say: where progress goes.
+        started: when each step began.
+        materialized: metadata of each materialized asset, by path.
+        checked: the evaluations of checks, in order.
+        failed: class, message of each failed step, by step.
+    """
+
+    say: Callable[[str], None]
+    prefix: str
+    started: dict[str, float] = field(default_factory=dict)
+    materialized: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checked: list[Any] = field(default_factory=list)
+    failed: dict[str, tuple[list[str], str]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+    def see(self, record: Any) -> None:
+        """It takes note of one event and tells of it."""
+        event = getattr(record, "dagster_event", None)
+        if event is None:
+            return
+        step = self._noun(event.step_key or "")
+        kind = event.event_type_value
+        if kind == "STEP_START":
+            self.started[step] = time.perf_counter()
+            self.say(f"  ·  {step} …")
+        elif kind == "ASSET_MATERIALIZATION":
+            path = "/".join(event.asset_key.path[1:])
+            made = event.step_materialization_data.materialization
+            self.materialized[path] = {k: v.value for k, v in made.metadata.items()}
+        elif kind == "ASSET_CHECK_EVALUATION":
+            self.checked.append(event.asset_check_evaluation_data)
+        elif kind == "STEP_SUCCESS":
+            self.say(f"  ✓  {step:<36} {self._took(step):>8}   {self._remark(step)}".rstrip())
+        elif kind == "STEP_FAILURE":
+            self.failed[step] = _cause(event.step_failure_data.error)
+            self.say(f"  ✗  {step:<36} {self._took(step):>8}")
+        elif kind == "STEP_SKIPPED":
+            self.skipped.append(step)
+            self.say(f"  –  {step:<36}  skipped")
+
+    def _noun(self, step: str) -> str:
+        step = step.removeprefix(f"{self.prefix}__").split(".")[0]
+        return step.replace("candidate__", "candidate/")
+
+    def _took(self, step: str) -> str:
+        return f"{time.perf_counter() - self.started.get(step, time.perf_counter()):.1f} s"
+
+    def _remark(self, step: str) -> str:
+        path = "split/train" if step == "split" else step
+        made = self.materialized.get(path)
+        wrong = [c for c in self.checked if "/".join(c.asset_key.path[1:]) == path and not c.passed]
+        if wrong:
+            return wrong[-1].description or ""
+        if made is None:
+            return ""
+        if str(made.get("reused", "")).startswith("yes"):
+            return "unchanged"
+        if step == "dataset":
+            return f"{made['dagster/row_count']:,} rows"
+        if "fit_seconds" in made:
+            return f"fitted in {made['fit_seconds']:.1f} s"
+        return ""
+
+
+def _cause(error: Any) -> tuple[list[str], str]:
+    classes, message = [], ""
+    while error is not None:
+        classes.append(error.cls_name)
+        message = error.message.split(": ", 1)[-1].strip() or message
+        error = error.cause
+    return classes, message
+
+
+def run(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    component: "MLProblem",
+    only: tuple[str, ...],
+    say: Callable[[str], None],
+) -> Outcome:
+    """It runs a problem's job, or some of its assets, and returns what that came to.
+
+    Raises:
+        MLAssetsError: `only` names no asset of the problem.
+    """
+    from dagster._core.utils import make_new_run_id
+
+    problem = component.problem
+    job = definitions.resolve_job_def(problem.name)
+    selection = _selected(component, job, only) if only else None
+    run_id = make_new_run_id()
+    watched = Watched(say, problem.name)
+    say(f"{problem.name}: run {run_id}")
+    instance.add_event_listener(run_id, watched.see)
+    began = time.perf_counter()
+    result = job.execute_in_process(
+        instance=instance,
+        run_id=run_id,
+        asset_selection=selection,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        tags={"ml_assets/problem": problem.name, "ml_assets/started_by": "ml-assets run"},
+    )
+    say(f"  {'done' if result.success else 'failed'} in {time.perf_counter() - began:.1f} s\n")
+    document = _document(component, run_id, watched, result.success)
+    wrong = [
+        m for classes, m in watched.failed.values() if any(c in _WRONG_INPUT for c in classes)
+    ]
+    status = DONE if result.success else (WRONG if wrong and not document["gates"] else FAILED)
+    return Outcome(status, document, _text(component, document, watched))
+
+
+def _selected(component: "MLProblem", job: Any, only: tuple[str, ...]) -> list[dg.AssetKey]:
+    keys = {"/".join(k.path[1:]): k for k in job.asset_layer.executable_asset_keys}
+    chosen = []
+    for word in only:
+        asked = word.removeprefix(f"{component.problem.name}/").strip("/")
+        found = [k for path, k in keys.items() if path == asked or path.startswith(f"{asked}/")]
+        if not found:
+            raise MLAssetsError(
+                f"--only {word}: {component.problem.name} has no such asset.{did_you_mean(asked, keys)}"
+            )
+        chosen += found
+    if any(k.path[1] == "split" for k in chosen):  # the three parts are made together
+        chosen += [k for path, k in keys.items() if path.startswith("split/")]
+    return list(dict.fromkeys(chosen))
+
+
+def _document(
+    component: "MLProblem", run_id: str, watched: Watched, success: bool
+) -> dict[str, Any]:
+    problem, stores = component.problem, stores_of(component)
+    dataset = watched.materialized.get("dataset", {})
+    gates = [
+        {
+            "name": c.check_name,
+            "asset": "/".join(c.asset_key.path[1:]),
+            "passed": c.passed,
+            "severity": c.severity.value,
+            "reason": c.description,
+        }
+        for c in watched.checked
+    ]
+    candidates = {}
+    for name in problem.contenders():
+        made = watched.materialized.get(f"candidate/{name}")
+        error = next(
+            (g["reason"] for g in gates if g["asset"] == f"candidate/{name}" and not g["passed"]),
+            watched.failed.get(f"candidate/{name}", ([], None))[1],
+        )
+        if made is None and error is None:
+            continue
+        made = made or {}
+        reused = str(made.get("reused", "")).startswith("yes")
+        candidates[name] = {
+            "metrics": {m: made[m] for m in METRICS if m in made},
+            "fitted": bool(made) and not reused,
+            "reused": reused,
+            "error": error,
+        }
+    decisions = [g for g in gates if g["name"] == "beats_the_champion"]
+    promoted = "production_model" in watched.materialized
+    return {
+        "problem": problem.name,
+        "run_id": run_id,
+        "success": success,
+        "dataset": {
+            "version": dataset.get("version"),
+            "rows": dataset.get("dagster/row_count"),
+            "quarantined": [],
+        },
+        "candidates": candidates,
+        "winner": watched.materialized.get("evaluation", {}).get("winner"),
+        "challenger": _challenger(watched),
+        "gates": gates,
+        "decision": {
+            "promoted": promoted,
+            "reason": decisions[-1]["reason"] if decisions else _why_undecided(watched, gates),
+        },
+        "champion": champion(problem.name, stores),
+        "errors": {step: message for step, (_, message) in watched.failed.items()},
+    }
+
+
+def _challenger(watched: Watched) -> dict[str, Any] | None:
+    made = watched.materialized.get("challenger")
+    if made is None:
+        return None
+    return {
+        "candidate": made["candidate"],
+        "version": made["version"],
+        "metrics": {m: made[m] for m in METRICS if m in made},
+    }
+
+
+def _why_undecided(watched: Watched, gates: list[dict[str, Any]]) -> str:
+    failed = [g for g in gates if not g["passed"] and g["severity"] == "ERROR"]
+    stopping = [g for g in failed if not g["asset"].startswith("candidate/")]
+    if stopping:
+        return "; ".join(f"{g['name']}: {g['reason']}" for g in stopping)
+    if watched.failed:
+        return "; ".join(f"{s}: {m}" for s, (_, m) in watched.failed.items())
+    return "Production was not asked in this run."
+
+
+def champion(problem: str, stores: Stores) -> dict[str, Any] | None:
+    """It returns what the ledger says of the champion."""
+    entry = stores.ledger.champion(problem)
+    if entry is None:
+        return None
+    kept = ("version", "candidate", "dataset_version", "reason")
+    return {
+        **{k: entry[k] for k in kept},
+        "digest": entry["model_digest"],
+        "metrics": entry["metrics"],
+        "since": _time(entry["at"]),
+    }
+
+
+def stores_of(component: "MLProblem") -> Stores:
+    """It returns the stores that a problem's assets use."""
+    return open_stores(find_home(component.root))
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+# ----------------------------------------------------------------- for people
+
+
+def _text(component: "MLProblem", document: dict[str, Any], watched: Watched) -> str:
+    import click
+
+    problem = component.problem
+    lines: list[str] = []
+    board = document["candidates"]
+    if board:
+        metric = _ranking_metric(problem, watched)
+        lines += ["Leaderboard (on validation)", *_board(board, metric, document["winner"]), ""]
+        fitted = sum(c["fitted"] for c in board.values())
+        reused = sum(c["reused"] for c in board.values())
+        if reused:
+            lines += [
+                f"Fitted {fitted} of {len(board)} candidates; {reused} reused: nothing that they "
+                "depend on has changed.",
+                "",
+            ]
+    if document["challenger"]:
+        metrics = document["challenger"]["metrics"]
+        shown = ", ".join(f"{k} {v:.4g}" for k, v in list(metrics.items())[:6])
+        lines += [f"Challenger {document['challenger']['candidate']} on test: {shown}", ""]
+    if document["gates"]:
+        lines.append("Gates")
+        for g in document["gates"]:
+            if g["name"] == "is_fitted" and g["passed"]:
+                continue
+            if g["name"] == "beats_the_champion":
+                continue
+            mark = "ok  " if g["passed"] else ("FAIL" if g["severity"] == "ERROR" else "warn")
+            colour = "green" if g["passed"] else ("red" if g["severity"] == "ERROR" else "yellow")
+            lines.append(f"  {click.style(mark, fg=colour)} {g['name']}: {g['reason']}")
+        lines.append("")
+    for step, message in document["errors"].items():
+        lines += [f"{click.style('failed', fg='red')} {step}: {message}", ""]
+    decided = "promoted" if document["decision"]["promoted"] else "held"
+    if not document["success"]:
+        decided = "refused"
+    lines.append(f"Decision: {decided}. {document['decision']['reason']}")
+    now = document["champion"]
+    lines.append(
+        f"Champion: version {now['version']} ({now['candidate']}), since {now['since']}."
+        if now
+        else "Champion: none."
+    )
+    lines += [
+        "",
+        "Where to look: `ml-assets ui`, then",
+        f"  http://127.0.0.1:3000/runs/{document['run_id']}",
+        f"  http://127.0.0.1:3000/asset-groups  (group {problem.name})",
+        f"  {stores_of(component).registry.ui}/#/models/{problem.name}",
+    ]
+    return "\n".join(lines)
+
+
+def _ranking_metric(problem: Any, watched: Watched) -> str:
+    made = watched.materialized.get("evaluation", {})
+    return made.get("select") or problem.select or DEFAULT_SELECT[problem.task or "binary"]
+
+
+def _board(board: dict[str, Any], metric: str, winner: str | None) -> list[str]:
+    direction = -1 if METRICS[metric][0] else 1
+    ordered = sorted(
+        board.items(),
+        key=lambda item: (
+            metric not in item[1]["metrics"],
+            direction * item[1]["metrics"].get(metric, 0),
+        ),
+    )
+    also = [m for m in list(METRICS) if m != metric and any(m in c["metrics"] for c in board.values())]
+    also = [m for m in also if m in ("accuracy", "f1_macro", "log_loss", "mae", "r2")][:3]
+    lines = [f"  {'':2}{'candidate':<26}{metric:>18}" + "".join(f"{m:>11}" for m in also)]
+    for name, c in ordered:
+        mark = "*" if name == winner else " "
+        if c["error"]:
+            lines.append(f"  {mark:2}{name:<26}  failed: {c['error'][:100]}")
+            continue
+        cells = [f"{c['metrics'].get(m, float('nan')):.5g}" for m in (metric, *also)]
+        lines.append(f"  {mark:2}{name:<26}{cells[0]:>18}" + "".join(f"{v:>11}" for v in cells[1:]))
+    return lines
+
+
+# ---------------------------------------------------------------- status, check
+
+
+def status(component: "MLProblem", home: Home) -> dict[str, Any]:
+    """It returns a problem's champion, dataset and last decision."""
+    problem, stores = component.problem, stores_of(component)
+    entries = stores.ledger.entries(problem.name)
+    last = next((e for e in reversed(entries) if e["event"] in ("promotion", "hold")), None)
+    try:
+        current = stores.lake.current(problem.name, "dataset")
+        dataset = {
+            "version": current.digest[:16],
+            "read_at": _time(current.facts["at"]),
+            "source": current.facts["source"],
+        }
+    except MLAssetsError:
+        dataset = None
+    return {
+        "problem": problem.name,
+        "champion": champion(problem.name, stores),
+        "dataset": dataset,
+        "last_decision": last
+        and {
+            "decision": last["event"],
+            "at": _time(last["at"]),
+            "version": last["version"],
+            "reason": last["reason"],
+            "run_id": last["run_id"],
+        },
+        "home": str(home.path),
+    }
+
+
+def status_text(shown: dict[str, Any]) -> str:
+    """It returns a status for people."""
+    lines = [shown["problem"]]
+    now, dataset, last = shown["champion"], shown["dataset"], shown["last_decision"]
+    if now:
+        metrics = ", ".join(f"{k} {v:.4g}" for k, v in list(now["metrics"].items())[:5])
+        lines.append(f"  champion  version {now['version']} ({now['candidate']}) since {now['since']}")
+        lines.append(f"            on test: {metrics}")
+    else:
+        lines.append("  champion  none")
+    lines.append(
+        f"  dataset   {dataset['version']}, read {dataset['read_at']} from {dataset['source']}"
+        if dataset
+        else "  dataset   none"
+    )
+    if last:
+        lines.append(f"  decided   {last['decision']} at {last['at']}: {last['reason']}")
+    return "\n".join(lines)
+
+
+def faults(component: "MLProblem") -> list[str]:
+    """It returns what is wrong with a declaration that parses: paths that lead nowhere."""
+    from ml_assets.user_code import locate
+
+    problem, found = component.problem, []
+    paths = [problem.dataset.loader or "", problem.transform]
+    paths += [p for c in problem.candidates.values() for p in (c.estimator, c.transform or "")]
+    for path in dict.fromkeys(p for p in paths if "." in p):
+        try:
+            locate(path, component.folder)
+        except MLAssetsError as error:
+            found.append(str(error))
+    if problem.dataset.path is not None:
+        file = (component.root or Path.cwd()) / problem.dataset.path
+        if not file.is_file():
+            found.append(f"No data file at {file}. Put one there, or change `dataset.path`.")
+    return found
