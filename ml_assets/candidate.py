@@ -133,6 +133,33 @@ class Predictions:
     values: np.ndarray
     probabilities: np.ndarray | None = None
 
+    def missing(self) -> int:
+        """It returns the number of rows whose prediction is missing or infinite."""
+        gone = np.asarray(pd.isna(self.values))
+        if self.values.dtype.kind == "f":
+            gone = gone | ~np.isfinite(self.values)
+        if self.probabilities is not None:
+            gone = gone | ~np.isfinite(self.probabilities).all(axis=1)
+        return int(gone.sum())
+
+    def class_shares(self, target: Target) -> dict[str, float]:
+        """It returns the share of the predictions that each class has, by its text."""
+        return {str(c): float((self.values == c).mean()) for c in target.classes}
+
+    def as_table(self) -> pd.DataFrame:
+        """It returns a column `prediction`, and one for the probability of each class."""
+        columns = {"prediction": self.values}
+        if self.probabilities is not None:
+            columns |= {f"probability_{i}": p for i, p in enumerate(self.probabilities.T)}
+        return pd.DataFrame(columns)
+
+    @classmethod
+    def from_table(cls, table: pd.DataFrame) -> "Predictions":
+        """It returns what `as_table` made a table of."""
+        probabilities = table.drop(columns="prediction").to_numpy()
+        given = probabilities if probabilities.shape[1] else None
+        return cls(table["prediction"].to_numpy(), given)
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -187,7 +214,8 @@ def build(
 
 
 def _estimator(declared: CandidateDeclaration, task: str, folder: Path | None) -> Any:
-    kind, defaults, path = kind_of(task), {}, declared.estimator
+    kind, path = kind_of(task), declared.estimator
+    defaults: dict[str, Any] = {}
     if path in SHORT_NAMES:
         if kind not in CATALOGUE[path]:
             fit = [n for n, kinds in CATALOGUE.items() if kind in kinds]
@@ -235,15 +263,18 @@ def _transform(
         if not hasattr(made, "transform"):
             raise DeclarationError(f"`{transform}` gave {type(made)}, not a transformer.")
         return clone(made)
-    if all(pd.api.types.is_numeric_dtype(t) and t != bool for t in features.dtypes):
+    if all(
+        pd.api.types.is_numeric_dtype(t) and not pd.api.types.is_bool_dtype(t)
+        for t in features.dtypes
+    ):
         from sklearn.compose import ColumnTransformer
 
         # Nothing to encode.  Selected by name, handed on without names: XGBoost and LightGBM
         # refuse names with signs like < or [.
         first = ColumnTransformer([("numbers", "passthrough", list(features.columns))])
     else:
-        from skrub import TableVectorizer
         from sklearn.pipeline import FeatureUnion
+        from skrub import TableVectorizer
 
         first = make_pipeline(TableVectorizer(), FeatureUnion([("columns", "passthrough")]))
     if get_tags(estimator).input_tags.allow_nan:
@@ -345,7 +376,9 @@ def _parts_of(estimator: Any) -> list[Any]:
         found.append(part)
         todo += [step for _, step in getattr(part, "steps", [])]
         todo += list(getattr(part, "estimators_", []) if hasattr(part, "voting") else [])
-        todo += [e for e in (getattr(part, "estimator_", None), getattr(part, "estimator", None)) if e]
+        todo += [
+            e for e in (getattr(part, "estimator_", None), getattr(part, "estimator", None)) if e
+        ]
     return found
 
 
@@ -360,7 +393,9 @@ def predict(model: Pipeline, rows: pd.DataFrame, target: Target) -> Predictions:
         values = np.asarray(model.predict(rows)).reshape(len(rows))
         if target.task == "regression" or not hasattr(model, "predict_proba"):
             return Predictions(values)
-        known = [list(model.classes_).index(c) if c in model.classes_ else -1 for c in target.classes]
+        known = [
+            list(model.classes_).index(c) if c in model.classes_ else -1 for c in target.classes
+        ]
         given = model.predict_proba(rows)
         probabilities = np.column_stack(
             [given[:, i] if i >= 0 else np.zeros(len(rows)) for i in known]
@@ -452,7 +487,7 @@ def _canonical(raw: bytes) -> bytes:
             return [renumbered(n) for n in node]
         if not isinstance(node, dict):
             return node
-        plain = {}
+        plain: dict[str, Any] = {}
         for key, value in node.items():
             if key == "__id__":
                 plain[key] = numbers.setdefault(value, len(numbers))

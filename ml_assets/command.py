@@ -42,13 +42,15 @@ def answer(as_json: bool, document: Any, text: str) -> None:
     click.echo(json.dumps(document, indent=2, default=str) if as_json else text)
 
 
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+_json = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on standard output."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 90})
 @click.version_option(ml_assets.__version__, prog_name="ml-assets")
 def main() -> None:
-    """Supervised learning on tables, from a data file to a guarded production model.
+    r"""Supervised learning on tables, from a data file to a guarded production model.
 
     \b
     ml-assets new churn --data churn.csv --target Churn
@@ -63,11 +65,27 @@ def main() -> None:
 
 @main.command()
 @click.argument("name")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="A csv, csv.gz or parquet file.")
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), help="A csv, csv.gz or parquet file."
+)
 @click.option("--target", required=True, help="The column to be predicted.")
-@click.option("--dir", "folder", type=click.Path(path_type=Path), help="Folder of problems. Default: ML_ASSETS_DEFS.")
-@click.option("--names", "--columns", "names", help="Column names, comma-separated, for a csv without a header.")
-@click.option("--task", type=click.Choice(["binary", "multiclass", "regression"]), help="Default: inferred from the target.")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder of problems. Default: ML_ASSETS_DEFS.",
+)
+@click.option(
+    "--names",
+    "--columns",
+    "names",
+    help="Column names, comma-separated, for a csv without a header.",
+)
+@click.option(
+    "--task",
+    type=click.Choice(["binary", "multiclass", "regression"]),
+    help="Default: inferred from the target.",
+)
 @_json
 def new(
     name: str,
@@ -78,7 +96,7 @@ def new(
     task: Any,
     as_json: bool,
 ) -> None:
-    """Declare a problem from its first data: writes defs/NAME/defs.yaml.
+    r"""Declare a problem from its first data: writes defs/NAME/defs.yaml.
 
     It reads the data, infers task, contract, key and split, and says what it inferred and why.
 
@@ -106,8 +124,18 @@ def new(
         refuse("; ".join(e["msg"] for e in error.errors()))
     home.mkdir(parents=True, exist_ok=True)
     file.write_text(render(draft))
-    told = [f"Wrote {file}", *(f"  {note}" for note in draft.notes), "", f"Next: ml-assets run {name}"]
-    document = {"problem": name, "file": str(file), "inferred": draft.attributes, "notes": draft.notes}
+    told = [
+        f"Wrote {file}",
+        *(f"  {note}" for note in draft.notes),
+        "",
+        f"Next: ml-assets run {name}",
+    ]
+    document = {
+        "problem": name,
+        "file": str(file),
+        "inferred": draft.attributes,
+        "notes": draft.notes,
+    }
     answer(as_json, document, "\n".join(told))
 
 
@@ -116,10 +144,15 @@ def new(
 
 @main.command()
 @click.argument("name")
-@click.option("--only", multiple=True, metavar="ASSET", help="Only these assets: dataset, split, candidate/NAME, candidate, evaluation, challenger, production_model.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="ASSET",
+    help="Only these assets: dataset, split, candidate/NAME, candidate, evaluation, challenger, production_model.",
+)
 @_json
 def run(name: str, only: tuple[str, ...], as_json: bool) -> None:
-    """Bring a problem up to date and decide about production.
+    r"""Bring a problem up to date and decide about production.
 
     Progress while it works; at the end the leaderboard, the gates, the decision, and where to look.
 
@@ -200,7 +233,7 @@ def _problem(problems: dict[str, Any], name: str) -> Any:
 @click.argument("name", required=False)
 @_json
 def status(name: str | None, as_json: bool) -> None:
-    """Show the champion: version, metrics, dataset, freshness, last decision.
+    r"""Show the champion: version, metrics, dataset, freshness, last decision.
 
     \b
     ml-assets status
@@ -217,14 +250,16 @@ def status(name: str | None, as_json: bool) -> None:
     except MLAssetsError as error:
         refuse(str(error))
     document = shown[0] if name is not None else {"problems": shown}
-    answer(as_json, document, "\n\n".join(running.status_text(s) for s in shown) or "No problem yet.")
+    answer(
+        as_json, document, "\n\n".join(running.status_text(s) for s in shown) or "No problem yet."
+    )
 
 
 @main.command()
 @click.argument("names", nargs=-1)
 @_json
 def check(names: tuple[str, ...], as_json: bool) -> None:
-    """Validate declarations without running them.
+    r"""Validate declarations without running them.
 
     Every key and word, every import path, every `.model.function`, every data file.
 
@@ -287,18 +322,33 @@ def ui(port: int, mlflow_port: int) -> None:
     workspace = home.root / "workspace.yaml"
     where = ["-w", str(workspace)] if workspace.exists() else ["-m", "ml_assets.definitions"]
     started = [
-        _start([_beside("dagster"), "dev", *where, "-h", "127.0.0.1", "-p", str(port)], home, environment),
+        _start(
+            [_beside("dagster"), "dev", *where, "-h", "127.0.0.1", "-p", str(port)],
+            home,
+            environment,
+        ),
         _start(
             [
-                _beside("mlflow"), "server", "--backend-store-uri", home.tracking_uri,
-                "--artifacts-destination", (home.mlflow / "artifacts").as_uri(),
-                "--host", "127.0.0.1", "--port", str(mlflow_port), "--workers", "1",
+                _beside("mlflow"),
+                "server",
+                "--backend-store-uri",
+                home.tracking_uri,
+                "--artifacts-destination",
+                (home.mlflow / "artifacts").as_uri(),
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(mlflow_port),
+                "--workers",
+                "1",
             ],
             home,
             environment,
         ),
     ]
-    say(f"Dagster: http://127.0.0.1:{port}   MLflow: http://127.0.0.1:{mlflow_port}   (Ctrl-C ends both)")
+    say(
+        f"Dagster: http://127.0.0.1:{port}   MLflow: http://127.0.0.1:{mlflow_port}   (Ctrl-C ends both)"
+    )
     _wait(started)
 
 
@@ -308,7 +358,9 @@ def _beside(command: str) -> str:
     return str(own) if own.exists() else shutil.which(command) or ""
 
 
-def _start(command: list[str], home: Home, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+def _start(
+    command: list[str], home: Home, environment: dict[str, str]
+) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, cwd=home.root, env=environment, start_new_session=True)
 
 

@@ -205,9 +205,9 @@ def _bootstrap_counts(
     drawn = random.multinomial(len(t), counts / len(t), size=RESAMPLES)
     sides = []
     for said in (cell_a, cell_b):
-        matrix = np.zeros((RESAMPLES, k, k))
-        np.add.at(matrix, (slice(None), cell_t, said), drawn)
-        sides.append(_from_confusion(metric, matrix, target))
+        matrix = np.zeros((k * k, RESAMPLES))
+        np.add.at(matrix, cell_t * k + said, drawn.T)
+        sides.append(_from_confusion(metric, matrix.T.reshape(RESAMPLES, k, k), target))
     sign = 1 if METRICS[metric][0] else -1
     return sign * (sides[0] - sides[1])
 

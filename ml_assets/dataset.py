@@ -85,6 +85,27 @@ class Profile:
     trouble: str | None
     duplicates: int
 
+    def usable_target(self) -> Target:
+        """It returns the target.
+
+        Raises:
+            DatasetError: there is none; the message says why.
+        """
+        if self.target is None:
+            raise DatasetError(self.trouble or "The dataset has no usable target.")
+        return self.target
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "Profile":
+        """It returns the profile that `dataclasses.asdict` and JSON made a record of."""
+        target = record["target"]
+        if target is not None:
+            listed = {k: tuple(target[k]) for k in ("classes", "counts")}
+            target = Target(**{**target, **listed})
+        columns = {n: Column(**c) for n, c in record["columns"].items()}
+        known = {**record, "target": target, "columns": columns}
+        return cls(**{**known, "features": tuple(record["features"])})
+
 
 def fingerprint(path: Path) -> str:
     """It returns the SHA-256 of a file's bytes, as 64 hex digits.
@@ -195,7 +216,9 @@ def _read_parquet(path: Path) -> pa.Table:
 def _read_csv(path: Path, declared: DatasetDeclaration) -> pa.Table:
     with open(path, "rb") as file:
         start = file.read(4)
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff") and not declared.encoding.lower().startswith("utf-16"):
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff") and not declared.encoding.lower().startswith(
+        "utf-16"
+    ):
         raise DatasetError(
             f"{path} is UTF-16 (byte order mark {start[:2].hex(' ').upper()}), not "
             f"{declared.encoding}. Declare `encoding: utf-16`, or save it as UTF-8."
@@ -221,7 +244,7 @@ def _read_csv(path: Path, declared: DatasetDeclaration) -> pa.Table:
             ),
         )
     except pa.ArrowInvalid as error:
-        raise DatasetError(_csv_trouble(path, declared, str(error))) from None
+        raise DatasetError(_csv_trouble(path, str(error))) from None
     except (OSError, EOFError) as error:
         raise DatasetError(
             f"{path} cannot be unpacked: the compressed file is incomplete or damaged "
@@ -240,7 +263,7 @@ def _read_csv(path: Path, declared: DatasetDeclaration) -> pa.Table:
     return table
 
 
-def _csv_trouble(path: Path, declared: DatasetDeclaration, error: str) -> str:
+def _csv_trouble(path: Path, error: str) -> str:
     """It says what is wrong with a csv in words of the file, not of its reader."""
     if match := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", error):
         row, expected, got = match.groups()
@@ -347,7 +370,9 @@ def find_target(frame: pd.DataFrame, declared: DatasetDeclaration, task: Task | 
     kind, distinct = column_type(values), values.nunique()
     if distinct < 2:
         only = f" ({values.iloc[0]})" if distinct else ""
-        raise DatasetError(f"The target `{name}` has {distinct} distinct value{only}; 2 are needed.")
+        raise DatasetError(
+            f"The target `{name}` has {distinct} distinct value{only}; 2 are needed."
+        )
     if task is None:
         task, why = infer_task(values)
     else:

@@ -1,5 +1,6 @@
 """The code location: every problem in the folder of problems, and how its steps are run."""
 
+import importlib
 import importlib.util
 import sys
 import warnings
@@ -15,7 +16,7 @@ from ml_assets.resources.home import find_root, problems_folder
 # What a step uses: imported once in the fork server, so that a step starts in half a second.
 PRELOADED = [
     "dagster",
-    "ml_assets.round",
+    "ml_assets.round.production",
     "ml_assets.components.ml_problem.metadata",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store",
@@ -25,12 +26,13 @@ PRELOADED = [
 
 def _module(folder: Path) -> ModuleType:
     """It returns the folder as a module, wherever it lies: Dagster finds components by module."""
-    name = "ml_assets.defs" if folder == Path(__file__).parent / "defs" else "ml_assets_problems"
-    spec = importlib.util.spec_from_loader(name, loader=None, is_package=True)
+    if folder == Path(__file__).parent / "defs":
+        return importlib.import_module("ml_assets.defs")
+    spec = importlib.util.spec_from_loader("ml_assets_problems", loader=None, is_package=True)
     assert spec and spec.submodule_search_locations is not None
     spec.submodule_search_locations.append(str(folder))
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[module.__name__] = module
     return module
 
 

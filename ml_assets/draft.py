@@ -82,8 +82,8 @@ def infer(
         draft.say("dataset.missing", f"{shortened(words)} stands where a value is missing.")
         rows = datasets.read(path, DatasetDeclaration(**{**reading, "path": str(path)}))
     _infer_roles(rows, target, reading, draft)
-    _infer_target(rows, target, task, reading, draft)
-    _infer_split(rows, reading, draft)
+    _infer_target(rows, task, reading, draft)
+    _infer_split(reading, draft)
     reading["contract"] = _contract(rows, target)
     kept = len(datasets.features(list(rows.columns), DatasetDeclaration(**reading)))
     draft.notes.append(f"{len(rows):,} rows; {kept} of {len(rows.columns)} columns are features.")
@@ -133,9 +133,9 @@ def _infer_reading(
 
 
 def _head(path: Path) -> bytes:
-    opened = gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
+    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened as file:
+        with opener(path, "rb") as file:
             return file.read(SAMPLE_BYTES)
     except (OSError, EOFError) as error:
         raise DatasetError(f"{path} cannot be unpacked: {error}.") from None
@@ -154,7 +154,9 @@ def _encoding(raw: bytes, cut: bool) -> str:
 
 def _separator(lines: list[str]) -> str:
     def width(separator: str) -> int:
-        counts = [len(row) for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=separator)]
+        counts = [
+            len(row) for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=separator)
+        ]
         common = max(set(counts), key=counts.count) if counts else 1
         return common if counts.count(common) > 0.8 * len(counts) else 1
 
@@ -245,7 +247,7 @@ def _role(values: pd.Series, name: str) -> str | None:
 
 
 def _infer_target(
-    rows: pd.DataFrame, target: str, task: Task | None, reading: dict[str, Any], draft: Draft
+    rows: pd.DataFrame, task: Task | None, reading: dict[str, Any], draft: Draft
 ) -> None:
     found = datasets.find_target(rows, DatasetDeclaration(**reading), task)
     draft.attributes = {
@@ -264,7 +266,7 @@ def _infer_target(
         )
 
 
-def _infer_split(rows: pd.DataFrame, reading: dict[str, Any], draft: Draft) -> None:
+def _infer_split(reading: dict[str, Any], draft: Draft) -> None:
     by = "key" if "key" in reading else "row"
     draft.attributes["split"] = {"by": by, "train": 0.7, "validation": 0.15, "test": 0.15}
     said = "the key" if by == "key" else "the content of the row"
@@ -310,7 +312,11 @@ def render(draft: Draft, type_name: str = "ml_assets.components.MLProblem") -> s
 def _rendered(key: str, value: Any, depth: int, where: str, why: dict[str, str]) -> list[str]:
     pad = "  " * depth
     comment = [f"{pad}# {why[where]}"] if where in why else []
-    if isinstance(value, dict) and where in ("dataset", "dataset.contract", "dataset.contract.columns"):
+    if isinstance(value, dict) and where in (
+        "dataset",
+        "dataset.contract",
+        "dataset.contract.columns",
+    ):
         inner = [
             line
             for k, v in value.items()
@@ -323,5 +329,7 @@ def _rendered(key: str, value: Any, depth: int, where: str, why: dict[str, str])
 
 
 def _flow(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False)
+    text = yaml.safe_dump(
+        value, default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False
+    )
     return text.removesuffix("\n").removesuffix("\n...").strip()

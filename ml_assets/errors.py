@@ -57,6 +57,6 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 
 def shortened(words: Iterable[object], most: int = 12) -> str:
     """It joins words with commas and says how many were left out, so that a message stays readable."""
-    words = [str(w) if len(str(w)) <= 60 else str(w)[:57] + "..." for w in words]
-    rest = len(words) - most
-    return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
+    cut = [str(w) if len(str(w)) <= 60 else str(w)[:57] + "..." for w in words]
+    rest = len(cut) - most
+    return ", ".join(cut[:most]) + (f" and {rest} more" if rest > 0 else "")

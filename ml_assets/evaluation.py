@@ -138,9 +138,7 @@ def pick(contenders: list[Contender], metric: str, baseline: str) -> str | None:
     Returns:
         None when no candidate was fitted with a usable metric.
     """
-    usable = [
-        c for c in ranked(contenders, metric) if metric in c.metrics and c.name != baseline
-    ]
+    usable = [c for c in ranked(contenders, metric) if metric in c.metrics and c.name != baseline]
     if not usable:
         return None
     return next((c for c in usable if not c.failed_gates), usable[0]).name

@@ -109,7 +109,9 @@ def _confusion(ax: Any, truth: np.ndarray, values: np.ndarray, target: Target) -
         for i in range(len(names)):
             for j in range(len(names)):
                 colour = "white" if share[i, j] > 0.6 else _INK
-                ax.text(j, i, f"{matrix[i, j]:,}", ha="center", va="center", fontsize=7, color=colour)
+                ax.text(
+                    j, i, f"{matrix[i, j]:,}", ha="center", va="center", fontsize=7, color=colour
+                )
 
 
 def _residuals(truth: np.ndarray, values: np.ndarray) -> bytes:

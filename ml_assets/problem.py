@@ -9,9 +9,16 @@ import math
 import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 from pydantic import ValidationError as PydanticValidationError
-from pydantic import model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ml_assets.errors import did_you_mean
@@ -56,7 +63,7 @@ class Declaration(BaseModel):
         except PydanticValidationError as error:
             raise PydanticValidationError.from_exception_data(
                 error.title,
-                [_explained(e, cls) for e in error.errors()],  # type: ignore[misc]
+                [_explained(e, cls) for e in error.errors()],
             ) from None
 
 
@@ -64,7 +71,9 @@ def _explained(error: Any, cls: type[BaseModel]) -> InitErrorDetails:
     """It turns pydantic's account of one fault into one that says what to do."""
     kind, loc = error["type"], error["loc"]
     if kind == "extra_forbidden" and len(loc) == 1:
-        message = f"`{loc[0]}` is not a key of {cls.__name__}.{did_you_mean(loc[0], cls.model_fields)}"
+        message = (
+            f"`{loc[0]}` is not a key of {cls.__name__}.{did_you_mean(loc[0], cls.model_fields)}"
+        )
         kind = "unknown_key"
     elif kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", error["ctx"]["expected"])
@@ -76,7 +85,7 @@ def _explained(error: Any, cls: type[BaseModel]) -> InitErrorDetails:
     else:
         message = error["msg"]
     return InitErrorDetails(
-        type=PydanticCustomError(kind, message),  # type: ignore[arg-type]
+        type=PydanticCustomError(kind, message),
         loc=loc,
         input=error["input"],
     )

@@ -150,9 +150,7 @@ def run(
     )
     say(f"  {'done' if result.success else 'failed'} in {time.perf_counter() - began:.1f} s\n")
     document = _document(component, run_id, watched, result.success)
-    wrong = [
-        m for classes, m in watched.failed.values() if any(c in _WRONG_INPUT for c in classes)
-    ]
+    wrong = [m for classes, m in watched.failed.values() if any(c in _WRONG_INPUT for c in classes)]
     status = DONE if result.success else (WRONG if wrong and not document["gates"] else FAILED)
     return Outcome(status, document, _text(component, document, watched))
 
@@ -344,7 +342,9 @@ def _board(board: dict[str, Any], metric: str, winner: str | None) -> list[str]:
             direction * item[1]["metrics"].get(metric, 0),
         ),
     )
-    also = [m for m in list(METRICS) if m != metric and any(m in c["metrics"] for c in board.values())]
+    also = [
+        m for m in list(METRICS) if m != metric and any(m in c["metrics"] for c in board.values())
+    ]
     also = [m for m in also if m in ("accuracy", "f1_macro", "log_loss", "mae", "r2")][:3]
     lines = [f"  {'':2}{'candidate':<26}{metric:>18}" + "".join(f"{m:>11}" for m in also)]
     for name, c in ordered:
@@ -396,7 +396,9 @@ def status_text(shown: dict[str, Any]) -> str:
     now, dataset, last = shown["champion"], shown["dataset"], shown["last_decision"]
     if now:
         metrics = ", ".join(f"{k} {v:.4g}" for k, v in list(now["metrics"].items())[:5])
-        lines.append(f"  champion  version {now['version']} ({now['candidate']}) since {now['since']}")
+        lines.append(
+            f"  champion  version {now['version']} ({now['candidate']}) since {now['since']}"
+        )
         lines.append(f"            on test: {metrics}")
     else:
         lines.append("  champion  none")

@@ -35,9 +35,7 @@ def golden(model: Any, rows: Any, target: Any) -> dict[str, Any]:
     said = predict(model, few, target)
     return {
         "columns": {n: str(few[n].dtype) for n in names},
-        "rows": {
-            n: [None if pd.isna(v) else _plain(v) for v in few[n].to_numpy()] for n in names
-        },
+        "rows": {n: [None if pd.isna(v) else _plain(v) for v in few[n].to_numpy()] for n in names},
         "values": [_plain(v) for v in said.values],
         "probabilities": None if said.probabilities is None else said.probabilities.tolist(),
         "classes": [_plain(c) for c in target.classes],
@@ -97,7 +95,11 @@ def verify(folder: Path, digest: str, trusted: tuple[str, ...] = ()) -> dict[str
     )
     try:
         values = [_plain(v) for v in np.asarray(model.predict(rows)).reshape(len(rows))]
-        wrong = [i for i, (a, b) in enumerate(zip(values, expected["values"], strict=True)) if not _same(a, b)]
+        wrong = [
+            i
+            for i, (a, b) in enumerate(zip(values, expected["values"], strict=True))
+            if not _same(a, b)
+        ]
         if expected["probabilities"] is not None:
             known = list(model.classes_)
             order = [known.index(c) for c in expected["classes"] if c in known]

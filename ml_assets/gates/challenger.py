@@ -111,9 +111,7 @@ def beats_the_baseline(seen: Seen, gate: BeatsBaselineGate) -> Verdict:
             "beats_the_baseline", False, f"It has no {seen.select} on validation.", {}, gate.mode
         )
     if seen.baseline is None:
-        return Verdict(
-            "beats_the_baseline", False, "The baseline has no metrics.", {}, gate.mode
-        )
+        return Verdict("beats_the_baseline", False, "The baseline has no metrics.", {}, gate.mode)
     won = gain(seen.select, seen.own, seen.baseline)
     return Verdict(
         "beats_the_baseline",

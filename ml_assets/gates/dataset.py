@@ -111,10 +111,10 @@ def _named_columns(problem: Problem) -> list[tuple[str, str]]:
 def _faults(name: str, column: "Column", contract: ColumnContract, rows: int) -> list[str]:
     faults = []
     empty = column.missing == rows
-    if contract.type and not empty and column.type not in _FITS[contract.type]:
-        # an integer column with gaps is read as number; whole values are still integers
-        if not (contract.type == "integer" and column.type == "number" and column.missing):
-            faults.append(f"`{name}` holds {column.type}, {contract.type} is declared.")
+    # an integer column with gaps is read as number
+    gaps = contract.type == "integer" and column.type == "number" and column.missing > 0
+    if contract.type and not empty and not gaps and column.type not in _FITS[contract.type]:
+        faults.append(f"`{name}` holds {column.type}, {contract.type} is declared.")
     share = column.missing / max(rows, 1)
     if contract.missing is not None and share > contract.missing:
         faults.append(f"`{name}` is missing in {share:.2%}; {contract.missing:.2%} is allowed.")

@@ -78,12 +78,10 @@ class Lake:
         """
         known = f"{entry.digest}/{name}"
         if known not in self._read:
-            import pandas as pd
-
             entry.verified()
             while len(self._read) >= MOST_READ:
                 self._read.pop(next(iter(self._read)))
-            self._read[known] = pd.read_parquet(entry.path / name)
+            self._read[known] = read_table(entry.path / name)
         return self._read[known]
 
     def find(self, problem: str, noun: str, key: str) -> Entry | None:
@@ -110,14 +108,14 @@ class Lake:
             folder = self.root / problem / noun / digest
             folder.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.rename(aside, folder)
+                aside.rename(folder)
             except OSError:
                 if not folder.is_dir():
                     raise
                 # the same content is already there, unless it was damaged since
                 if tree_digest(folder) != digest:
-                    os.rename(folder, aside.with_name(aside.name + ".damaged"))
-                    os.rename(aside, folder)
+                    folder.rename(aside.with_name(aside.name + ".damaged"))
+                    aside.rename(folder)
             _flush(folder.parent)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -162,7 +160,24 @@ class Lake:
         aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
         aside.write_text(json.dumps(note))
         _flush(aside)
-        os.replace(aside, file)
+        aside.replace(file)
+
+
+def write_table(rows: "pd.DataFrame", file: Path) -> None:
+    """It writes rows as Parquet, the same bytes for the same rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = [c for c in rows.columns if rows[c].dtype == object]
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    pq.write_table(table, file, compression="lz4", use_dictionary=text)
+
+
+def read_table(file: Path) -> "pd.DataFrame":
+    """It returns the rows of a Parquet file."""
+    import pandas as pd
+
+    return pd.read_parquet(file)
 
 
 def _flush(path: Path) -> None:

@@ -112,7 +112,8 @@ class Registry:
                 return
             from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-            shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+            memory = "/dev/shm"  # noqa: S108  68 migrations flush to disk each; a private folder in it
+            shm = memory if os.access(memory, os.W_OK) else None
             with tempfile.TemporaryDirectory(dir=shm) as aside:
                 made = Path(aside) / "store.db"
                 store = SqlAlchemyStore(f"sqlite:///{made}", self._artifacts("default"))
@@ -124,7 +125,7 @@ class Registry:
             handle = os.open(whole, os.O_RDONLY)
             os.fsync(handle)
             os.close(handle)
-            os.replace(whole, file)
+            whole.replace(file)
 
     def _artifacts(self, name: str) -> str:
         return (self.home / "artifacts" / name).as_uri()
@@ -139,10 +140,11 @@ class Registry:
 
     def experiment(self, problem: str) -> str:
         """It returns the id of a problem's experiment, made on first use."""
-        if problem not in self._opened:
+        known = f"experiment {problem}"
+        if known not in self._opened:
             with self._lock(f"experiment {problem}"):
                 found = self.client.get_experiment_by_name(problem)
-                self._opened[problem] = (
+                self._opened[known] = (
                     found.experiment_id
                     if found
                     else self.client.create_experiment(
@@ -152,11 +154,11 @@ class Registry:
                         else None,
                     )
                 )
-        return self._opened[problem]
+        return self._opened[known]
 
     def parent(self, problem: str, run: DagsterRun) -> str:
         """It returns the MLflow run of a Dagster run, made on first use, and already closed."""
-        known = (problem, run.run_id)
+        known = f"run {run.run_id}"
         if known not in self._opened:
             self.experiment(problem)
             MlFlow = _dagster_mlflow()
@@ -251,8 +253,7 @@ class Registry:
         run_id: str,
         name: str,
         files: Mapping[str, bytes],
-        example: Any,
-        said: Any,
+        example: tuple[Any, Any],
         requirements: list[str],
         trusted: list[str],
         tags: Mapping[str, str],
@@ -264,8 +265,7 @@ class Registry:
             run_id: the MLflow run that the model came from.
             name: the candidate's name.
             files: the model's own files by name; `model.skops` among them.
-            example: rows of features, for the signature.
-            said: its predictions for them, for the signature.
+            example: rows of features and its predictions for them, for the signature.
             requirements: pinned packages that loading needs.
             trusted: types that the file holds beside the safe ones.
             tags: what to note with the version.
@@ -279,7 +279,7 @@ class Registry:
             flavor=_Flavor,
             run_id=run_id,
             files=files,
-            signature=_signature(example, said),
+            signature=_signature(*example),
             pip_requirements=requirements,
             trusted=trusted,
         )
@@ -308,7 +308,7 @@ class Registry:
             download_artifacts(artifact_uri=location, dst_path=str(aside))
             found = next(aside.rglob("MLmodel")).parent
             folder.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(found, folder)
+            found.replace(folder)
         return folder
 
     def version(self, problem: str, number: int) -> Version:
@@ -332,7 +332,9 @@ class Registry:
     def registered(self, problem: str, **tags: str) -> Version | None:
         """It returns the newest version that carries all these tags, or None."""
         wanted = " and ".join(f"tags.`{k}` = '{v}'" for k, v in tags.items())
-        found = self.client.search_model_versions(f"name = '{problem}' and {wanted}", max_results=50)
+        found = self.client.search_model_versions(
+            f"name = '{problem}' and {wanted}", max_results=50
+        )
         numbers = sorted((int(v.version) for v in found), reverse=True)
         return self.version(problem, numbers[0]) if numbers else None
 
@@ -355,10 +357,12 @@ class Registry:
         except MlflowException:
             return None
 
-    def has_run(self, run_id: str) -> bool:
+    def has_run(self, run_id: str | None) -> bool:
         """It says whether MLflow knows a run."""
         from mlflow.exceptions import MlflowException
 
+        if run_id is None:
+            return False
         try:
             self.client.get_run(run_id)
         except MlflowException:

@@ -33,5 +33,8 @@ def open_stores(home: Home) -> Stores:
     """It returns the stores of a home: the same objects each time, so definitions merge."""
     ui = os.environ.get("ML_ASSETS_MLFLOW_UI", "http://127.0.0.1:5000")
     return Stores(
-        home.root, Lake(home.lake), Ledger(home.ledger), Registry(home.tracking_uri, home.mlflow, ui)
+        home.root,
+        Lake(home.lake),
+        Ledger(home.ledger),
+        Registry(home.tracking_uri, home.mlflow, ui),
     )

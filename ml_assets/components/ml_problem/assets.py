@@ -86,12 +86,14 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         check_specs=checks.dataset_specs(key),
         **_common(problem, {"pandas", "parquet"}),
     )
-    def dataset(context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]) -> Iterator[Any]:
+    def dataset(
+        context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
+    ) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round import ROWS
+        from ml_assets.round.dataset import make_dataset
 
-        made = _round(context, problem, folder, ml_assets).dataset()
-        assert made.entry
+        made = make_dataset(_round(context, problem, folder, ml_assets))
         context.log.info(_said("dataset", made.reused, made.verdicts))
         if not failures(made.verdicts):
             rows = ml_assets.lake.rows(made.entry, ROWS)
@@ -131,18 +133,21 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
             checks.spec(keys["train"], "every_class_is_present"),
         ],
     )
-    def split(context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]) -> Iterator[Any]:
+    def split(
+        context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
+    ) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
+        from ml_assets.round.split import make_split, part_rows
 
         round_ = _round(context, problem, folder, ml_assets)
-        made = round_.split()
+        made = make_split(round_)
         context.log.info(_said("split", made.reused, made.verdicts))
         if not failures(made.verdicts):
             for part in PARTS:
                 yield dg.MaterializeResult(
                     asset_key=keys[part],
                     data_version=dg.DataVersion(made.digests[part][:16]),
-                    metadata=metadata.of_part(made, part, round_.part_rows(made, part)),
+                    metadata=metadata.of_part(made, part, part_rows(round_, made, part)),
                 )
         disjoint, present = made.verdicts
         yield from checks.results(keys["test"], [disjoint])
@@ -170,14 +175,16 @@ def _candidate(
         check_specs=[dg.AssetCheckSpec("is_fitted", asset=key, description="It was fitted.")],
         **_common(problem, {"scikitlearn", "mlflow"}),
     )
-    def candidate(context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]) -> Iterator[Any]:
+    def candidate(
+        context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
+    ) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
+        from ml_assets.round.candidate import make_candidate
 
-        made = _round(context, problem, folder, ml_assets).candidate(name)
-        if made.error:
+        made = make_candidate(_round(context, problem, folder, ml_assets), name)
+        if made.entry is None:
             context.log.error(f"candidate {name} failed: {made.error}")
         else:
-            assert made.entry
             context.log.info(_said(f"candidate {name}", made.reused, made.verdicts))
             yield dg.MaterializeResult(
                 data_version=dg.DataVersion(made.entry.digest[:16]),
@@ -191,9 +198,9 @@ def _candidate(
 def _evaluation(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
     # A graph, because its step takes all candidates as one input: it then runs when some of them
     # gave nothing, where an asset with one input per candidate would be skipped.
-    after = {
-        f"candidate_{n}": key_of(problem, "candidate", n) for n in problem.contenders()
-    } | {"validation": key_of(problem, "split", "validation")}
+    after = {f"candidate_{n}": key_of(problem, "candidate", n) for n in problem.contenders()} | {
+        "validation": key_of(problem, "split", "validation")
+    }
 
     @dg.op(
         name=f"{problem.name}__rank",
@@ -203,9 +210,9 @@ def _evaluation(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
     )
     def rank(context: dg.OpExecutionContext, ml_assets: dg.ResourceParam[Stores]) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
+        from ml_assets.round.evaluation import make_evaluation
 
-        made = _round(context, problem, folder, ml_assets).evaluation()
-        assert made.entry
+        made = make_evaluation(_round(context, problem, folder, ml_assets))
         context.log.info(_said("evaluation", made.reused, made.verdicts))
         yield dg.Output(
             None,
@@ -240,15 +247,19 @@ def _challenger(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         check_specs=checks.challenger_specs(key, problem),
         **_common(problem, {"scikitlearn", "mlflow"}),
     )
-    def challenger(context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]) -> Iterator[Any]:
+    def challenger(
+        context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
+    ) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
+        from ml_assets.round.challenger import make_challenger
+        from ml_assets.round.evaluation import make_evaluation
 
         round_ = _round(context, problem, folder, ml_assets)
-        eligible = round_.evaluation().verdicts
+        eligible = make_evaluation(round_).verdicts
         if failures(eligible):
             yield from checks.results(key, eligible)
             return
-        made = round_.challenger()
+        made = make_challenger(round_)
         context.log.info(_said("challenger", made.reused, made.verdicts))
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(made.model_digest[:16]),
@@ -286,8 +297,9 @@ def _production_model(problem: Problem, folder: Path | None) -> dg.AssetsDefinit
     ) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.promotion import Promote
+        from ml_assets.round.production import make_production
 
-        made = _round(context, problem, folder, ml_assets).production()
+        made = make_production(_round(context, problem, folder, ml_assets))
         failed = failures(made.verdicts)
         reason = " ".join(f"{v.name}: {v.reason}" for v in failed)
         asked = [v for v in made.verdicts if v.name != "beats_the_champion"]
@@ -315,5 +327,8 @@ def _production_model(problem: Problem, folder: Path | None) -> dg.AssetsDefinit
 def _said(what: str, reused: bool, verdicts: list[Verdict]) -> str:
     done = "nothing has changed, reused" if reused else "made"
     return "\n".join(
-        [f"{what}: {done}", *(f"  {'ok' if v.passed else 'FAILED'} {v.name}: {v.reason}" for v in verdicts)]
+        [
+            f"{what}: {done}",
+            *(f"  {'ok' if v.passed else 'FAILED'} {v.name}: {v.reason}" for v in verdicts),
+        ]
     )

@@ -9,14 +9,12 @@ import dagster as dg
 
 from ml_assets.evaluation import Contender
 from ml_assets.resources.registry import Registry
-from ml_assets.round import (
-    CandidateMade,
-    ChallengerMade,
-    DatasetMade,
-    EvaluationMade,
-    ProductionMade,
-    SplitMade,
-)
+from ml_assets.round.candidate import CandidateMade
+from ml_assets.round.challenger import JUDGED, ChallengerMade
+from ml_assets.round.dataset import DatasetMade
+from ml_assets.round.evaluation import LEADERBOARD, EvaluationMade
+from ml_assets.round.production import ProductionMade
+from ml_assets.round.split import SplitMade
 
 MOST_COLUMNS_SHOWN = 60
 MOST_CELLS = 40
@@ -25,7 +23,6 @@ PREVIEW_ROWS = 5
 
 def of_dataset(made: DatasetMade, rows: Any) -> dict[str, Any]:
     """It returns what is shown with the dataset."""
-    assert made.entry
     profile, target = made.profile, made.profile.target
     shown = list(profile.columns.items())[:MOST_COLUMNS_SHOWN]
     schema = dg.TableSchema(
@@ -60,7 +57,10 @@ def of_dataset(made: DatasetMade, rows: Any) -> dict[str, Any]:
         found["classes"] = dg.MetadataValue.md(
             table(
                 ("class", "rows", "share", "positive"),
-                [(c, f"{n:,}", f"{n / total:.1%}", "yes" if c == target.positive else "") for c, n in counted],
+                [
+                    (c, f"{n:,}", f"{n / total:.1%}", "yes" if c == target.positive else "")
+                    for c, n in counted
+                ],
             )
         )
     return found
@@ -68,7 +68,6 @@ def of_dataset(made: DatasetMade, rows: Any) -> dict[str, Any]:
 
 def of_part(made: SplitMade, part: str, rows: Any) -> dict[str, Any]:
     """It returns what is shown with one part of the split."""
-    assert made.entry
     total = sum(p.rows for p in made.parts.values())
     return {
         "dagster/row_count": made.parts[part].rows,
@@ -101,10 +100,9 @@ def of_candidate(made: CandidateMade, problem: str, registry: Registry) -> dict[
 
 def of_evaluation(made: EvaluationMade) -> dict[str, Any]:
     """It returns what is shown with the evaluation."""
-    assert made.entry
     return {
         "leaderboard": dg.MetadataValue.md(leaderboard(made.board, made.metric)),
-        "plot": picture(made.entry.path / "leaderboard.png", "leaderboard"),
+        "plot": picture(made.entry.path / LEADERBOARD, "leaderboard"),
         "winner": made.winner or "none",
         "select": made.metric,
         "candidates": len([c for c in made.board if not c.error]),
@@ -115,8 +113,7 @@ def of_evaluation(made: EvaluationMade) -> dict[str, Any]:
 
 def of_challenger(made: ChallengerMade, problem: str, registry: Registry) -> dict[str, Any]:
     """It returns what is shown with the challenger."""
-    assert made.entry
-    drawn = made.entry.path / "judged.png"
+    drawn = made.score.path / JUDGED
     return {
         **{k: round(v, 6) for k, v in made.metrics.items()},
         "candidate": made.name,
@@ -169,7 +166,9 @@ def preview(rows: Any) -> str:
     few = rows.iloc[:PREVIEW_ROWS, :MOST_COLUMNS_SHOWN]
     cells = [tuple(row) for row in few.itertuples(index=False, name=None)]
     left = rows.shape[1] - few.shape[1]
-    return table(tuple(map(str, few.columns)), cells) + (f"\n\nand {left:,} more columns" if left > 0 else "")
+    return table(tuple(map(str, few.columns)), cells) + (
+        f"\n\nand {left:,} more columns" if left > 0 else ""
+    )
 
 
 def table(columns: tuple[str, ...], lines: Iterable[tuple[Any, ...]]) -> str:
@@ -180,7 +179,13 @@ def table(columns: tuple[str, ...], lines: Iterable[tuple[Any, ...]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None or value != value else f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = (
+        ""
+        if value is None or value != value
+        else f"{value:.6g}"
+        if isinstance(value, float)
+        else str(value)
+    )
     if len(text) > MOST_CELLS * 4:
         text = text[: MOST_CELLS * 4 - 3] + "..."
     text = " ".join(text.split())
@@ -195,5 +200,3 @@ def picture(file: Any, what: str) -> dg.MetadataValue:
 
 def _reused(reused: bool) -> str:
     return "yes: nothing that it depends on has changed" if reused else "no"
-
-

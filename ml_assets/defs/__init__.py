@@ -1,0 +1,1 @@
+"""The problems that ship with ml_assets, one folder each."""

@@ -1,0 +1,69 @@
+"""A round: one pass from the data to the decision, each asset brought up to date in its turn.
+
+One module per asset, each with one function that makes it, or finds that nothing it depends on
+has changed and says so.  What an asset depends on is named by content, so "up to date" is a
+look-up, and an asset can never be made from a mixture of old and new.  Only the dataset has a
+notion of *current*; everything after it follows from the current dataset and today's declaration.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_assets.gates import Verdict
+from ml_assets.problem import Problem
+from ml_assets.resources.lake import Entry
+from ml_assets.resources.registry import DagsterRun
+from ml_assets.resources.stores import Stores
+
+# Files in the lake's folders.
+ROWS, PROFILE, CARD, PREDICTIONS = (
+    "rows.parquet",
+    "profile.json",
+    "card.json",
+    "predictions.parquet",
+)
+
+
+@dataclass(frozen=True)
+class Round:
+    """One pass over one problem.
+
+    Attributes:
+        problem: the declaration.
+        folder: where its model.py is; None when it was declared in Python.
+        stores: lake, ledger and registry.
+        run: the Dagster run that it happens in.
+        actor: who started it.
+        clock: seconds since 1970.
+    """
+
+    problem: Problem
+    folder: Path | None
+    stores: Stores
+    run: DagsterRun
+    actor: str = ""
+    clock: Callable[[], float] = time.time
+
+    def find(self, noun: str, key: str) -> Entry | None:
+        """It returns what this problem's lake has under a key, or None."""
+        return self.stores.lake.find(self.problem.name, noun, key)
+
+    def put(self, noun: str, key: str, write: Callable[[Path], dict[str, Any]]) -> Entry:
+        """It makes an entry in this problem's lake."""
+        return self.stores.lake.put(self.problem.name, noun, key, write)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What each asset says of itself.
+
+    Attributes:
+        verdicts: the gates' answers.
+        reused: nothing had changed, so nothing was done.
+    """
+
+    verdicts: list[Verdict]
+    reused: bool

@@ -1,0 +1,168 @@
+"""The challenger of a round: the leader, scored on test, asked by every gate, registered."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_assets import plots
+from ml_assets.candidate import TRUSTED_TYPES, predict
+from ml_assets.dataset import Target
+from ml_assets.digest import digest_of
+from ml_assets.errors import NotMaterialized
+from ml_assets.evaluation import score
+from ml_assets.gates import challenger as gates
+from ml_assets.gates import failures
+from ml_assets.resources.lake import Entry, write_table
+from ml_assets.resources.registry import CHALLENGER, Version
+from ml_assets.round import CARD, PREDICTIONS, Made, Round
+from ml_assets.round.candidate import provenance
+from ml_assets.round.evaluation import EvaluationMade, make_evaluation
+from ml_assets.round.split import SplitMade, part_rows
+from ml_assets.verification import GOLDEN_FILE, MODEL_FILE, golden, load_verified
+
+JUDGED = "judged.png"
+
+
+@dataclass(frozen=True)
+class ChallengerMade(Made):
+    """The challenger.
+
+    Attributes:
+        name: the candidate's name.
+        score: files of its predictions and metrics on test.
+        split: what it learned from and is judged by.
+        version: its version in the registry.
+        metrics: its metrics on test.
+        select: the metric that ranks.
+        model_digest: SHA-256 of its model file.
+    """
+
+    name: str
+    score: Entry
+    split: SplitMade
+    version: Version
+    metrics: dict[str, float]
+    select: str
+    model_digest: str
+
+
+def make_challenger(round_: Round) -> ChallengerMade:
+    """It judges the leader of the evaluation, and registers it.
+
+    The alias `challenger` moves to it only when every enforced gate holds.
+
+    Raises:
+        NotMaterialized: no candidate is eligible.
+        ModelRefused: the stored candidate is not what was stored.
+    """
+    made = judge(round_)
+    registry, name = round_.stores.registry, round_.problem.name
+    fate = "failed" if failures(made.verdicts) else "passed"
+    if fate == "passed" and registry.pointed(name, CHALLENGER) != made.version.number:
+        registry.point(name, CHALLENGER, made.version.number)
+    if made.version.tags.get("gates") != fate:
+        registry.tag(name, made.version.number, gates=fate)
+    return made
+
+
+def judge(round_: Round) -> ChallengerMade:
+    """It returns the challenger with its gates asked now, whatever was answered before."""
+    evaluated = make_evaluation(round_)
+    if evaluated.winner is None or evaluated.leader is None:
+        raise NotMaterialized(evaluated.verdicts[0].reason)
+    split, leader = evaluated.split, evaluated.leader
+    card = leader.json(CARD)
+    trusted = tuple(round_.problem.trust)
+
+    def model() -> Any:
+        return load_verified(leader.path, leader.digest, trusted)
+
+    scored, reused = score_on_test(round_, split, card["model_digest"], model)
+    record = scored.json(CARD)
+    seen = gates.Seen(
+        part="test",
+        rows=split.parts["test"].rows,
+        metrics=record["metrics"],
+        missing=record["missing"],
+        latency_ms=leader.facts["latency_ms"],
+        select=evaluated.metric,
+        own=card["metrics"].get(evaluated.metric),
+        baseline=evaluated.baseline,
+        class_shares=record["class_shares"],
+    )
+    return ChallengerMade(
+        gates.ask(seen, round_.problem),
+        reused,
+        evaluated.winner,
+        scored,
+        split,
+        _registered(round_, evaluated, model),
+        record["metrics"],
+        evaluated.metric,
+        card["model_digest"],
+    )
+
+
+def score_on_test(
+    round_: Round, split: SplitMade, model_digest: str, model: Callable[[], Any]
+) -> tuple[Entry, bool]:
+    """It returns a model's predictions and metrics on today's test rows, made once."""
+    target: Target = split.profile.usable_target()
+    key = digest_of("score", model_digest, split.digests["test"], asdict(target))
+    entry = round_.find("score", key)
+    if entry is not None:
+        return entry, True
+
+    def write(folder: Path) -> dict[str, Any]:
+        rows = part_rows(round_, split, "test")
+        truth = rows[round_.problem.dataset.target].to_numpy()
+        said = predict(model(), rows, target)
+        write_table(said.as_table(), folder / PREDICTIONS)
+        record = {
+            "metrics": score(truth, said, target),
+            "missing": said.missing(),
+            "class_shares": said.class_shares(target),
+        }
+        (folder / CARD).write_text(json.dumps(record))
+        if not record["missing"]:
+            (folder / JUDGED).write_bytes(plots.judged(truth, said, target))
+        return {"at": round_.clock()}
+
+    return round_.put("score", key, write), False
+
+
+def _registered(round_: Round, evaluated: EvaluationMade, model: Callable[[], Any]) -> Version:
+    """It returns the leader's version; the same candidate of the same split is registered once."""
+    split, leader, name = evaluated.split, evaluated.leader, evaluated.winner
+    assert leader is not None and name is not None
+    problem, registry = round_.problem, round_.stores.registry
+    same = {"candidate_digest": leader.digest, "split": split.entry.digest}
+    known = registry.registered(problem.name, **same)
+    if known is not None and known.folder.is_dir():
+        return known
+    card, loaded = leader.json(CARD), model()
+    kept = golden(loaded, part_rows(round_, split, "test"), split.profile.usable_target())
+    example = part_rows(round_, split, "train")[card["features"]].head(1000)
+    files = {
+        MODEL_FILE: (leader.path / MODEL_FILE).read_bytes(),
+        GOLDEN_FILE: json.dumps(kept).encode(),
+    }
+    tags = {
+        **same,
+        **provenance(round_, split),
+        "candidate": name,
+        "model_digest": card["model_digest"],
+        "dagster_run_id": round_.run.run_id,
+    }
+    return registry.register(
+        problem.name,
+        leader.facts["mlflow_run"],
+        name,
+        files,
+        (example, loaded.predict(example)),
+        card["requirements"],
+        [*TRUSTED_TYPES, *problem.trust],
+        tags,
+    )

@@ -1,0 +1,204 @@
+"""The decision of a round: every gate asked again, the champion re-scored, the pointer moved."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ml_assets.candidate import Predictions
+from ml_assets.comparison import Comparison, compare
+from ml_assets.errors import MLAssetsError, PromotionRefused
+from ml_assets.gates import Verdict, failures
+from ml_assets.gates import dataset as dataset_gates
+from ml_assets.promotion import Champion, Hold, Promote, decide
+from ml_assets.resources.lake import read_table
+from ml_assets.resources.ledger import HOLD, PROMOTION
+from ml_assets.resources.registry import CHAMPION
+from ml_assets.round import CARD, PREDICTIONS, Made, Round
+from ml_assets.round.candidate import provenance
+from ml_assets.round.challenger import ChallengerMade, judge, score_on_test
+from ml_assets.round.split import part_rows
+from ml_assets.verification import in_clean_process, load_verified
+
+# A decision is made anew when another promotion came in between; more often than this is a storm.
+MOST_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class ProductionMade(Made):
+    """The decision.
+
+    Attributes:
+        decision: promote or hold; None when a gate refused to ask.
+        champion: the ledger's entry of the champion after it; None when there is none.
+        challenger: whom it was about.
+        comparison: challenger against champion on today's test rows.
+    """
+
+    decision: Promote | Hold | None
+    champion: dict[str, Any] | None
+    challenger: ChallengerMade
+    comparison: Comparison | None
+
+
+def make_production(round_: Round) -> ProductionMade:
+    """It asks every gate again and decides: promote the challenger, or hold.
+
+    Whoever starts it and in whatever order: the gates are asked here, of today's data, with
+    today's declaration.  The pointer moves only after the version was loaded and checked in a
+    clean process, and only if the champion is still the one that it was compared with.
+
+    Raises:
+        NotMaterialized: something that it needs is not made.
+        ModelRefused: the challenger's files are not what was recorded.
+        PromotionRefused: the champion kept changing while it was being compared with.
+    """
+    for _ in range(MOST_ATTEMPTS):
+        made = _decided(round_)
+        if made is not None:
+            return made
+    raise PromotionRefused(
+        f"{round_.problem.name}: the champion changed {MOST_ATTEMPTS} times while a challenger was "
+        "being compared with it. Run again when it is quiet."
+    )
+
+
+def _decided(round_: Round) -> ProductionMade | None:
+    """It decides once; None when the champion changed meanwhile."""
+    challenger = judge(round_)
+    verdicts = [
+        *dataset_gates.ask(challenger.split.profile, round_.problem),
+        *challenger.split.verdicts,
+        *challenger.verdicts,
+    ]
+    before = round_.stores.ledger.champion(round_.problem.name)
+    if failures(verdicts):
+        return ProductionMade(verdicts, False, None, before, challenger, None)
+    if before is not None:
+        _mirror(round_, before)
+    champion = _compared(round_, before, challenger)
+    decision = decide(challenger.model_digest, champion)
+    if isinstance(decision, Promote):
+        trusted = tuple(round_.problem.trust)
+        in_clean_process(challenger.version.folder, challenger.version.digest, trusted)
+    comparison = champion.comparison if champion else None
+    recorded, after = _recorded(round_, decision, before, challenger, comparison)
+    if not recorded:
+        return None
+    evidence = asdict(comparison) if comparison else {}
+    better = Verdict(
+        "beats_the_champion", isinstance(decision, Promote), decision.reason, evidence, "warn"
+    )
+    held = isinstance(decision, Hold)
+    return ProductionMade([*verdicts, better], held, decision, after, challenger, comparison)
+
+
+def _mirror(round_: Round, champion: dict[str, Any]) -> None:
+    """It makes the alias agree with the ledger, after a crash between the two or a stray hand."""
+    name, stores = round_.problem.name, round_.stores
+    found = stores.registry.pointed(name, CHAMPION)
+    if found == champion["version"]:
+        return
+    with stores.ledger.deciding(name) as deciding:
+        if stores.ledger.champion(name) != champion:
+            return
+        stores.registry.point(name, CHAMPION, champion["version"])
+        deciding.append(
+            {
+                "event": "alias repaired",
+                "at": round_.clock(),
+                "version": champion["version"],
+                "found": found,
+                "run_id": round_.run.run_id,
+                "reason": f"The alias champion pointed at {found or 'nothing'}; the ledger says "
+                f"version {champion['version']}.",
+            }
+        )
+
+
+def _compared(
+    round_: Round, before: dict[str, Any] | None, challenger: ChallengerMade
+) -> Champion | None:
+    """It returns the champion, re-scored on today's test rows and compared row by row."""
+    if before is None:
+        return None
+    champion = Champion(before["version"], before["model_digest"])
+    if champion.digest == challenger.model_digest:
+        return champion
+    problem, split = round_.problem, challenger.split
+
+    def model() -> Any:
+        version = round_.stores.registry.version(problem.name, champion.version)
+        return load_verified(version.folder, before["digest"], tuple(problem.trust))
+
+    try:
+        scored, _ = score_on_test(round_, split, champion.digest, model)
+        if challenger.select not in scored.json(CARD)["metrics"]:
+            return replace(champion, trouble=f"its {challenger.select} is not defined there.")
+    except MLAssetsError as error:
+        return replace(champion, trouble=str(error))
+    gate = problem.champion_gate()
+    one, other = (
+        Predictions.from_table(read_table(entry.path / PREDICTIONS))
+        for entry in (challenger.score, scored)
+    )
+    comparison = compare(
+        challenger.select,
+        part_rows(round_, split, "test")[problem.dataset.target].to_numpy(),
+        one,
+        other,
+        split.profile.usable_target(),
+        gate.confidence,
+        gate.by,
+        problem.seed,
+    )
+    return replace(champion, comparison=comparison)
+
+
+def _recorded(
+    round_: Round,
+    decision: Promote | Hold,
+    before: dict[str, Any] | None,
+    challenger: ChallengerMade,
+    comparison: Comparison | None,
+) -> tuple[bool, dict[str, Any] | None]:
+    """It writes the decision and moves the pointer, unless the champion changed meanwhile.
+
+    The ledger is written first: it is the record, and the alias follows it.  A crash between the
+    two is mended by the next decision.
+    """
+    name, stores = round_.problem.name, round_.stores
+    entry = {
+        "event": PROMOTION if isinstance(decision, Promote) else HOLD,
+        "at": round_.clock(),
+        "version": challenger.version.number,
+        "candidate": challenger.name,
+        "digest": challenger.version.digest,
+        "model_digest": challenger.model_digest,
+        "previous": before["version"] if before else None,
+        "reason": decision.reason,
+        "comparison": asdict(comparison) if comparison else None,
+        "metrics": challenger.metrics,
+        "gates": [
+            {"name": v.name, "passed": v.passed, "reason": v.reason} for v in challenger.verdicts
+        ],
+        "actor": round_.actor,
+        "run_id": round_.run.run_id,
+        "test": challenger.split.digests["test"],
+        **provenance(round_, challenger.split),
+    }
+    with stores.ledger.deciding(name) as deciding:
+        if stores.ledger.champion(name) != before:
+            return False, None
+        if isinstance(decision, Hold):
+            if not _said_before(round_, entry):
+                deciding.append(entry)
+            return True, before
+        written = deciding.append(entry)
+        stores.registry.point(name, CHAMPION, challenger.version.number)
+    return True, written
+
+
+def _said_before(round_: Round, entry: dict[str, Any]) -> bool:
+    """It says whether the last decision was this one: the same again adds nothing to a history."""
+    past = round_.stores.ledger.entries(round_.problem.name)
+    same = ("event", "version", "previous", "test", "reason")
+    return bool(past) and all(past[-1].get(k) == entry[k] for k in same)
