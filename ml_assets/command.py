@@ -58,6 +58,9 @@ def main() -> None:
     ml-assets ui
     """
     warnings.filterwarnings("ignore")
+    # Threads that wait by spinning take the cores from those that work, as soon as two processes
+    # share a machine: ten times slower fits were measured.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 # ------------------------------------------------------------------------ new
@@ -313,8 +316,11 @@ def ui(port: int, mlflow_port: int) -> None:
 
     client = open_stores(home).registry.client  # makes the store, so that nobody races for it
     assert client
+    # A background job of a shell ignores SIGINT, and its children would too: they could not be ended.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     environment = {
         **os.environ,
+        **_findable(),
         "ML_ASSETS_MLFLOW_UI": f"http://127.0.0.1:{mlflow_port}",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -350,6 +356,19 @@ def ui(port: int, mlflow_port: int) -> None:
         f"Dagster: http://127.0.0.1:{port}   MLflow: http://127.0.0.1:{mlflow_port}   (Ctrl-C ends both)"
     )
     _wait(started)
+
+
+def _findable() -> dict[str, str]:
+    """It returns what lets Dagster import this package where a project's `ml_assets/defs` is.
+
+    That folder looks like a namespace package, and goes before one that only an editable install's
+    import hook knows.
+    """
+    home = str(Path(ml_assets.__file__).parent.parent)
+    if home in sys.path:
+        return {}
+    known = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([home, known] if known else [home])}
 
 
 def _beside(command: str) -> str:

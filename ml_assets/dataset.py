@@ -1,8 +1,11 @@
 """A dataset: the rows of a problem, read from one file, described and named by content."""
 
+import csv
+import gzip
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,17 @@ from ml_assets.errors import DatasetError, did_you_mean, shortened
 from ml_assets.problem import DatasetDeclaration, Task
 
 # Part of every dataset's key: change it when the same file would be read as different rows.
-READING = "1"
+READING = "2"
 MISSING_WORDS = ["", " ", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "<NA>", "n/a"]
 # Integer codes 0..k-1 or 1..k are classes up to this many; above, or with gaps, they are amounts.
 MOST_CODED_CLASSES = 20
 MOST_CLASSES = 100
+# how files begin that are sometimes named .csv -> what they are, and what to do
+_OTHER_FORMATS = {
+    b"\x1f\x8b": "gzip-compressed; name it .csv.gz",
+    b"PAR1\x15": "Parquet; name it .parquet",
+    b"PK\x03\x04": "a zip or Excel file; save it as csv",
+}
 _POSITIVE_WORDS = {"yes", "y", "true", "t", "1", "1.0", "positive", "pos", "up"}
 
 
@@ -153,8 +162,13 @@ def plain(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     """It returns the rows with plain column types, so that equal data look equal from any source.
 
     Raises:
-        DatasetError: a column holds something that is no number, text, truth value or date.
+        DatasetError: a column holds something that is no number, text, truth value or date, or
+            two columns have one name.
     """
+    names = [str(n) for n in frame.columns]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise DatasetError(f"{source}: the columns name {shortened(twice)} more than once.")
     columns = {}
     for name in frame.columns:
         values = frame[name]
@@ -181,6 +195,8 @@ def _text(values: pd.Series, name: str, source: str) -> pd.Series:
     kinds = {type(v) for v in there.head(1000)}
     if kinds and kinds <= {bool, np.bool_}:
         return values.astype("float64")  # truth values with gaps: 1, 0, missing
+    if kinds == {Decimal}:
+        return values.astype("float64")
     for kind in kinds:
         if kind in (list, dict, tuple, set, bytes, np.ndarray):
             raise DatasetError(
@@ -215,7 +231,10 @@ def _read_parquet(path: Path) -> pa.Table:
 
 def _read_csv(path: Path, declared: DatasetDeclaration) -> pa.Table:
     with open(path, "rb") as file:
-        start = file.read(4)
+        start = file.read(5)
+    for mark, what in _OTHER_FORMATS.items():
+        if start.startswith(mark) and path.suffix != ".gz":
+            raise DatasetError(f"{path} is not csv but {what}.")
     if start[:2] in (b"\xff\xfe", b"\xfe\xff") and not declared.encoding.lower().startswith(
         "utf-16"
     ):
@@ -244,7 +263,7 @@ def _read_csv(path: Path, declared: DatasetDeclaration) -> pa.Table:
             ),
         )
     except pa.ArrowInvalid as error:
-        raise DatasetError(_csv_trouble(path, str(error))) from None
+        raise DatasetError(_csv_trouble(path, declared, str(error))) from None
     except (OSError, EOFError) as error:
         raise DatasetError(
             f"{path} cannot be unpacked: the compressed file is incomplete or damaged "
@@ -252,7 +271,10 @@ def _read_csv(path: Path, declared: DatasetDeclaration) -> pa.Table:
         ) from None
     except (UnicodeError, LookupError) as error:
         raise DatasetError(f"{path} cannot be read as {declared.encoding}: {error}.") from None
+    if any(pa.types.is_binary(f.type) for f in table.schema):
+        raise DatasetError(_csv_trouble(path, declared, "invalid UTF8"))
     if blank:
+        table = table.rename_columns([n.lstrip() for n in table.column_names])
         for i, field in enumerate(table.schema):
             if pa.types.is_string(field.type):
                 stripped = pa.compute.utf8_ltrim_whitespace(table.column(i))
@@ -263,16 +285,14 @@ def _read_csv(path: Path, declared: DatasetDeclaration) -> pa.Table:
     return table
 
 
-def _csv_trouble(path: Path, error: str) -> str:
+def _csv_trouble(path: Path, declared: DatasetDeclaration, error: str) -> str:
     """It says what is wrong with a csv in words of the file, not of its reader."""
-    if match := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", error):
-        row, expected, got = match.groups()
-        return (
-            f"{path}: line {row} has {got} fields, {expected} expected. Correct the line; quote "
-            "values that contain the separator."
-        )
     if match := re.search(r"Expected (\d+) columns, got (\d+)", error):
-        return f"{path}: a line has {match[2]} fields, {match[1]} expected."
+        expected, got = match.groups()
+        return (
+            f"{path}: line {_first_ragged_line(path, declared)} has {got} fields, {expected} "
+            "expected. Correct the line; quote values that contain the separator."
+        )
     if "Empty CSV" in error:
         return f"{path} holds no rows: it is blank."
     if "invalid UTF8" in error:
@@ -281,6 +301,19 @@ def _csv_trouble(path: Path, error: str) -> str:
             "save it as UTF-8."
         )
     return f"{path} is not readable as csv: {error[:300]}"
+
+
+def _first_ragged_line(path: Path, declared: DatasetDeclaration) -> int:
+    """It returns the line on which the first row of another width ends; 0 if there is none."""
+    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
+    width = len(declared.names or ())
+    with opener(path, "rt", encoding=declared.encoding, errors="replace", newline="") as file:
+        reader = csv.reader(file, delimiter=declared.separator)
+        for row in filter(None, reader):
+            width = width or len(row)
+            if len(row) != width:
+                return reader.line_num
+    return 0
 
 
 def _first_bad_byte(path: Path) -> str:

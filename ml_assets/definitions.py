@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -36,6 +37,7 @@ def _module(folder: Path) -> ModuleType:
     return module
 
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve other steps
 warnings.filterwarnings("ignore", category=dg.BetaWarning)  # each use below is deliberate
 
 

@@ -40,13 +40,14 @@ ShortName = Literal[
 ]
 SHORT_NAMES: tuple[str, ...] = get_args(ShortName)
 
-DEFAULT_CANDIDATES: tuple[str, ...] = (
-    "linear",
-    "extra_trees",
-    "hist_gradient_boosting",
-    "lightgbm",
-    "catboost",
-)
+# The set when none is named, with what differs from the libraries' own defaults.
+DEFAULT_CANDIDATES: dict[str, dict[str, Any]] = {
+    "linear": {},
+    "extra_trees": {},
+    "hist_gradient_boosting": {},
+    "lightgbm": {"n_estimators": 400, "learning_rate": 0.06},
+    "catboost": {},
+}
 _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,63}$")
 
 
@@ -466,7 +467,8 @@ class Problem(Declaration):
     def contenders(self) -> dict[str, CandidateDeclaration]:
         """It returns the candidates by name: those declared, or a default set, and the baseline."""
         chosen = dict(self.candidates) or {
-            name: CandidateDeclaration(estimator=name) for name in DEFAULT_CANDIDATES
+            name: CandidateDeclaration(estimator=name, params=params)
+            for name, params in DEFAULT_CANDIDATES.items()
         }
         if not any(c.estimator == "baseline" for c in chosen.values()):
             chosen = {"baseline": CandidateDeclaration(estimator="baseline"), **chosen}

@@ -14,7 +14,9 @@ from ml_assets.errors import DatasetError, did_you_mean
 from ml_assets.problem import DatasetDeclaration, GroupBy, SplitDeclaration
 
 # Part of every split's key: change it when the same rows would be split in another way.
-HASHING = "1"
+HASHING = "2"
+# A missing value is the same in every type: an empty column does not know its type yet.
+_MISSING = np.uint64(0x9E3779B97F4A7C15)
 PARTS = ("train", "validation", "test")
 
 
@@ -69,8 +71,9 @@ def identity(
 def hash_rows(frame: pd.DataFrame) -> np.ndarray:
     """It returns a uint64 per row that depends on names and values, not on order or dtype.
 
-    An integer equals the same number as a float: a column that later gains a missing value, and
-    so becomes float, does not move its old rows.  Columns may come in any order.
+    An integer equals the same number as a float, and a missing value any other: a column that
+    later gains a missing value, or its first value, does not move its old rows.  Columns may
+    come in any order.
     """
     total = np.zeros(len(frame), dtype=np.uint64)
     for name in frame.columns:
@@ -80,11 +83,11 @@ def hash_rows(frame: pd.DataFrame) -> np.ndarray:
         elif pd.api.types.is_numeric_dtype(values.dtype):
             numbers = values.to_numpy(dtype="float64", copy=True)
             numbers[numbers == 0] = 0.0  # -0.0 equals 0.0
-            numbers[np.isnan(numbers)] = np.nan  # one bit pattern for every NaN
             hashed = pd.util.hash_array(numbers)
         else:
             text = values.astype(object).where(values.notna(), None).to_numpy()
             hashed = pd.util.hash_array(text, categorize=True)
+        hashed[values.isna().to_numpy()] = _MISSING
         with np.errstate(over="ignore"):
             total += _mixed(hashed ^ _name_hash(str(name)))
     return _mixed(total)
