@@ -182,7 +182,7 @@ def _home() -> Home:
     home.dagster.mkdir(parents=True, exist_ok=True)
     settings = home.dagster / "dagster.yaml"
     if not settings.exists():
-        settings.write_text("telemetry:\n  enabled: false\n")
+        settings.write_text("telemetry:\n  enabled: false\nnux:\n  enabled: false\n")
     os.environ.setdefault("DAGSTER_HOME", str(home.dagster))
     return home
 

@@ -12,17 +12,9 @@ import dagster as dg
 from dagster.components.core.component_tree import ComponentTree
 
 from ml_assets.components import MLProblem
+from ml_assets.components.ml_problem.job import forked
+from ml_assets.errors import DeclarationError
 from ml_assets.resources.home import find_root, problems_folder
-
-# What a step uses: imported once in the fork server, so that a step starts in half a second.
-PRELOADED = [
-    "dagster",
-    "ml_assets.round.production",
-    "ml_assets.components.ml_problem.metadata",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "mlflow.store.model_registry.sqlalchemy_store",
-    "dagster_mlflow.resources",
-]
 
 
 def _module(folder: Path) -> ModuleType:
@@ -45,7 +37,11 @@ def tree() -> ComponentTree:
     """It returns the components of the folder of problems."""
     root = find_root()
     folder = problems_folder(root)
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        raise DeclarationError(
+            f"There is no folder of problems at {folder}. `ml-assets new` makes it, or set "
+            "ML_ASSETS_DEFS to where it is."
+        )
     return ComponentTree.from_module(_module(folder), root)
 
 
@@ -57,10 +53,7 @@ def problems_of(components: ComponentTree) -> dict[str, MLProblem]:
 
 def build(components: ComponentTree) -> dg.Definitions:
     """It returns every problem's definitions, run with one process per step from one warm server."""
-    forked = dg.multiprocess_executor.configured(
-        {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": PRELOADED}}}
-    )
-    return dg.Definitions.merge(components.build_defs(), dg.Definitions(executor=forked))
+    return dg.Definitions.merge(components.build_defs(), dg.Definitions(executor=forked()))
 
 
 @dg.definitions

@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from ml_assets.components.ml_problem.assets import RESOURCE, build_assets
+from ml_assets.components.ml_problem.job import build_job
 from ml_assets.components.ml_problem.scaffolder import MLProblemScaffolder
 from ml_assets.problem import Problem
 from ml_assets.resources.home import find_home
@@ -67,14 +68,8 @@ class MLProblem(dg.Component):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """It returns the problem's assets with their checks, its job, and the stores they use."""
         root = self.root or context.project_root
-        job = dg.define_asset_job(
-            self.problem.name,
-            selection=dg.AssetSelection.key_prefixes([self.problem.name]),
-            description=f"Bring {self.problem.name} up to date: data, candidates, decision.",
-            tags={"ml_assets/problem": self.problem.name},
-        )
         return dg.Definitions(
             assets=build_assets(self.problem, self.folder),
-            jobs=[job],
+            jobs=[build_job(self.problem)],
             resources={RESOURCE: open_stores(find_home(root))},
         )

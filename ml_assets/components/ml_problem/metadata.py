@@ -19,6 +19,21 @@ from ml_assets.round.split import SplitMade
 MOST_COLUMNS_SHOWN = 60
 MOST_CELLS = 40
 PREVIEW_ROWS = 5
+# What the leaderboard shows beside the metric that ranks, most telling first.
+MOST_METRICS_RANKED = 4
+READ_FIRST = (
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "roc_auc",
+    "f1_macro",
+    "log_loss",
+    "rmse",
+    "mae",
+    "r2",
+    "mape",
+    "max_error",
+)
 
 
 def of_dataset(made: DatasetMade, rows: Any) -> dict[str, Any]:
@@ -144,15 +159,25 @@ def of_production(made: ProductionMade, problem: str, registry: Registry) -> dic
 
 
 def leaderboard(board: list[Contender], metric: str) -> str:
-    """It returns the leaderboard as a Markdown table: the ranking metric first, then the others."""
-    known = list(dict.fromkeys(m for c in board for m in c.metrics if m != metric))
+    """It returns the leaderboard as a Markdown table: the ranking metric first, then a few others.
+
+    The UI draws Markdown in place only while it is short; each candidate shows all its metrics.
+    """
+    present = {m for c in board for m in c.metrics} - {metric}
+    known = [m for m in READ_FIRST if m in present][:MOST_METRICS_RANKED]
     columns = ("", "candidate", metric, *known, "remark")
     lines = []
     for place, c in enumerate(board, 1):
         cells = [f"{c.metrics[m]:.4g}" if m in c.metrics else "" for m in (metric, *known)]
-        remark = c.error or "; ".join(c.failed_gates)
-        lines.append((place if not c.error else "", c.name, *cells, remark))
+        lines.append((place if not c.error else "", c.name, *cells, _remark(c)))
     return table(columns, lines)
+
+
+def _remark(contender: Contender) -> str:
+    if contender.error:
+        return contender.error
+    first, *more = contender.failed_gates or ("",)
+    return f"{first} And {len(more)} more." if more else first
 
 
 def gates_table(verdicts: Iterable[Any]) -> str:
