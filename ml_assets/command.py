@@ -212,7 +212,10 @@ def _declaration_trouble(error: BaseException) -> str:
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, ValidationError):
-            found = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in seen.errors()]
+            found = [
+                f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+                for e in seen.errors()
+            ]
         elif isinstance(seen, MLAssetsError):
             found = [str(seen)]
         last, seen = seen, seen.__cause__

@@ -197,8 +197,9 @@ def _bootstrap_counts(
     target: Target,
     random: np.random.Generator,
 ) -> np.ndarray:
-    k = len(target.classes)
-    index = {c: i for i, c in enumerate(target.classes)}
+    # a champion may say a class that has left the data since: it is one more wrong answer
+    classes = dict.fromkeys([*target.classes, *one, *other])
+    k, index = len(classes), {c: i for i, c in enumerate(classes)}
     t, a, b = (np.array([index[v] for v in x]) for x in (truth, one, other))
     cells, counts = np.unique((t * k + a) * k + b, return_counts=True)
     cell_t, cell_a, cell_b = cells // (k * k), cells // k % k, cells % k

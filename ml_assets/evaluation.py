@@ -52,7 +52,8 @@ def score(truth: np.ndarray, predictions: Predictions, target: Target) -> dict[s
     if target.task == "regression":
         found = _regression(truth, predictions.values)
     else:
-        found = _labels(truth, predictions.values, target)
+        whole = not Predictions(predictions.values).missing()
+        found = _labels(truth, predictions.values, target) if whole else {}
         if predictions.probabilities is not None:
             found |= _probabilities(truth, predictions.probabilities, target)
     return {k: float(v) for k, v in found.items() if v is not None and math.isfinite(v)}

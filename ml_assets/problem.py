@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic import ValidationError as PydanticValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
 
 from ml_assets.errors import did_you_mean
 from ml_assets.metric import METRICS
@@ -69,26 +69,27 @@ class Declaration(BaseModel):
 
 
 def _explained(error: Any, cls: type[BaseModel]) -> InitErrorDetails:
-    """It turns pydantic's account of one fault into one that says what to do."""
+    """It turns pydantic's account of one fault into one that says what to do.
+
+    The kind is one that pydantic knows: Dagster makes these errors again, with file and line.
+    """
     kind, loc = error["type"], error["loc"]
     if kind == "extra_forbidden" and len(loc) == 1:
-        message = (
-            f"`{loc[0]}` is not a key of {cls.__name__}.{did_you_mean(loc[0], cls.model_fields)}"
-        )
-        kind = "unknown_key"
+        hint = did_you_mean(loc[0], cls.model_fields)
+        message = f"`{loc[0]}` is not a key of {cls.__name__}.{hint}"
     elif kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", error["ctx"]["expected"])
         message = f"`{error['input']}` is not known here.{did_you_mean(error['input'], allowed)}"
-        kind = "unknown_word"
     elif kind == "value_error":
         message = str(error["ctx"]["error"])
-        kind = "not_possible"
+    elif kind == "unknown_gate" and isinstance(error["input"], dict):
+        known = ("metric", "latency_ms", "class_share", "beats", "mode", "min", "max", "by")
+        strange = [k for k in error["input"] if k not in known]
+        message = error["msg"] + (f".{did_you_mean(strange[0], known[:4])}" if strange else "")
     else:
         message = error["msg"]
     return InitErrorDetails(
-        type=PydanticCustomError(kind, message),
-        loc=loc,
-        input=error["input"],
+        type="value_error", loc=loc, input=error["input"], ctx={"error": ValueError(message)}
     )
 
 
@@ -241,6 +242,12 @@ class CandidateDeclaration(Declaration):
         return value
 
 
+def _metric(value: str) -> str:
+    if value not in METRICS:
+        raise ValueError(f"`{value}` is no metric.{did_you_mean(value, METRICS)}")
+    return value
+
+
 class MetricGate(Declaration):
     """The challenger's metric on test reaches a floor, or stays under a ceiling."""
 
@@ -249,10 +256,13 @@ class MetricGate(Declaration):
     max: float | None = Field(None, description="The ceiling.", examples=[60.0])
     mode: Mode = Field("enforce", description="enforce: red and no promotion; warn: said; off.")
 
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_known(cls, value: str) -> str:
+        return _metric(value)
+
     @model_validator(mode="after")
     def _has_a_bound(self) -> "MetricGate":
-        if self.metric not in METRICS:
-            raise ValueError(f"`{self.metric}` is no metric.{did_you_mean(self.metric, METRICS)}")
         if self.min is None and self.max is None:
             raise ValueError(f"the gate on {self.metric} has no bound: give `min` or `max`")
         return self
@@ -439,12 +449,13 @@ class Problem(Declaration):
             )
         return value
 
+    @field_validator("select")
+    @classmethod
+    def _select_is_a_metric(cls, value: str | None) -> str | None:
+        return None if value is None else _metric(value)
+
     @model_validator(mode="after")
     def _words_fit_the_task(self) -> "Problem":
-        if self.select is not None and self.select not in METRICS:
-            raise ValueError(
-                f"select: `{self.select}` is no metric.{did_you_mean(self.select, METRICS)}"
-            )
         if self.task is not None:
             self.check_task(self.task)
         if isinstance(self.split.by, str) and self.split.by == "key" and self.dataset.key is None:

@@ -79,7 +79,9 @@ class Watched:
         elif kind == "STEP_SUCCESS":
             self.say(f"  ✓  {step:<36} {self._took(step):>8}   {self._remark(step)}".rstrip())
         elif kind == "STEP_FAILURE":
-            self.failed[step] = _cause(event.step_failure_data.error)
+            classes, message = _cause(event.step_failure_data.error)
+            if "DagsterAssetCheckFailedError" not in classes:  # the gates tell it better
+                self.failed[step] = classes, message
             self.say(f"  ✗  {step:<36} {self._took(step):>8}")
         elif kind == "STEP_SKIPPED":
             self.skipped.append(step)
@@ -220,7 +222,9 @@ def _document(
         "gates": gates,
         "decision": {
             "promoted": promoted,
-            "reason": decisions[-1]["reason"] if decisions else _why_undecided(watched, gates),
+            "reason": decisions[-1]["reason"]
+            if decisions and success
+            else _why_undecided(watched, gates),
         },
         "champion": champion(problem.name, stores),
         "errors": {step: message for step, (_, message) in watched.failed.items()},

@@ -82,8 +82,9 @@ def verify(folder: Path, digest: str, trusted: tuple[str, ...] = ()) -> dict[str
     model = load_verified(folder, digest, trusted)
     expected = json.loads((folder / GOLDEN_FILE).read_text())
     asked = list(getattr(model, "feature_names_in_", expected["columns"]))
-    if asked != list(expected["columns"]):
-        raise ModelRefused(f"The model asks for {asked}, its record for {expected['columns']}.")
+    for record, columns in (("record", list(expected["columns"])), ("signature", _signed(folder))):
+        if columns is not None and asked != columns:
+            raise ModelRefused(f"The model asks for {asked}, its {record} for {columns}.")
     import numpy as np
     import pandas as pd
 
@@ -117,6 +118,17 @@ def verify(folder: Path, digest: str, trusted: tuple[str, ...] = ()) -> dict[str
             "than when it was stored. The libraries may have changed since."
         )
     return {"golden_rows": len(rows), "digest": digest}
+
+
+def _signed(folder: Path) -> list[str] | None:
+    """It returns the columns of the MLflow signature; None for a folder that MLflow did not write."""
+    file = folder / "MLmodel"
+    if not file.is_file():
+        return None
+    import yaml
+
+    signature = (yaml.safe_load(file.read_text()) or {}).get("signature") or {}
+    return [c["name"] for c in json.loads(signature.get("inputs") or "[]")]
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -1,6 +1,7 @@
 """Builders of small projects: a table, a declared problem, rounds and Dagster runs on stores in a folder."""
 
 import functools
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import mlflow
 import numpy as np
 import pandas as pd
 from dagster.components.core.load_defs import build_defs_for_component
@@ -100,6 +102,7 @@ class Project:
     rounds: int = 0
 
     def __post_init__(self) -> None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it, and it would outlive a project
         home = Home(self.root, self.root / ".ml_assets")
         home.mlflow.mkdir(parents=True)
         shutil.copy(_empty_store(), home.mlflow / "mlflow.db")
@@ -110,8 +113,16 @@ class Project:
         """It puts the rows where the declaration looks for them."""
         frame.to_csv(self.root / "data.csv", index=False)
 
+    def here(self) -> None:
+        """It makes this project the one that MLflow's global state means: a process has one home."""
+        registry = self.stores.registry
+        assert registry.client
+        mlflow.set_tracking_uri(registry.uri)
+        mlflow.set_registry_uri(registry.uri)
+
     def round(self, problem: Problem) -> Round:
         """It returns a round of its own, as each Dagster run has one."""
+        self.here()
         self.rounds += 1
         run = DagsterRun(f"run-{self.rounds}", problem.name)
         return Round(problem, self.root, self.stores, run, actor="a tester")
@@ -147,6 +158,7 @@ class Project:
 
     def run(self, problem: Problem, *only: str) -> "Run":
         """It runs the problem's job as the UI does: all of it, or only some assets."""
+        self.here()
         selection = [dg.AssetKey([problem.name, *path.split("/")]) for path in only] or None
         result = (
             self.definitions(problem)

@@ -321,7 +321,9 @@ def test_the_positive_class_is_the_declared_then_the_spoken_then_the_rarer(
 
 
 def test_a_positive_class_that_is_no_value_is_refused_with_those_that_are():
-    with pytest.raises(DatasetError, match="`positive: si` is no value of the target `y`; it has n"):
+    with pytest.raises(
+        DatasetError, match="`positive: si` is no value of the target `y`; it has n"
+    ):
         find_target(pd.DataFrame({"y": ["no", "yes"]}), dataset(positive="si"), None)
 
 

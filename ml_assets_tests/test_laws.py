@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from ml_assets import candidate as candidates
-from ml_assets import verification
+from ml_assets import plots, verification
 from ml_assets.candidate import load
 from ml_assets.errors import (
     CandidateError,
@@ -45,16 +45,19 @@ from ml_assets_tests.problems import (
     rows,
 )
 
+STRANGER = {"estimator": "linear", "params": {"C": 0.01}}
 TOO_HIGH = [{"metric": "accuracy", "min": 0.999}]
 
 
 @pytest.fixture(autouse=True, scope="module")
 def quick() -> Iterator[pytest.MonkeyPatch]:
-    """Verification in this process: a clean one takes seconds, and law 7 asks for it by itself."""
+    """Verification in this process, and no plots: law 7 asks for a clean process by itself."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("ML_ASSETS_HOME", "ML_ASSETS_DEFS", "MLFLOW_TRACKING_URI", "DAGSTER_HOME"):
             patch.delenv(name, raising=False)
         patch.setattr(production, "in_clean_process", verification.verify)
+        for plot in ("leaderboard", "judged"):
+            patch.setattr(plots, plot, lambda *_: b"")
         yield patch
 
 
@@ -277,7 +280,7 @@ def test_the_best_on_validation_is_picked_though_it_is_the_worst_on_test(project
 def test_test_rows_are_read_only_for_challenger_and_champion(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Seen to fail when the evaluation scored all on test: its rows were read before a challenger was."""
+    """Seen to fail when the candidates' metrics were made of test rows: they were read before a challenger was."""
     project.production(declared(candidates={"weak": SEES_B}))
     read: list[str] = []
     original = Lake.rows
@@ -329,11 +332,11 @@ def test_an_easier_day_does_not_make_a_worse_candidate_better(project: Project) 
 
 def test_a_harder_day_does_not_protect_a_worse_champion(project: Project) -> None:
     """The champion's stored number is from an easy day; today's challenger is below it, and better."""
-    frame = rows(noise=0.0)
-    project.write(frame.assign(y=np.where(frame.b > 0, "yes", "no")))
-    project.production(declared(candidates={"old": SEES_B}))
+    frame = rows(1500, noise=0.0)
+    project.write(frame.assign(y=np.where(frame.b - 0.3 * frame.a > 0, "yes", "no")))
+    project.production(declared(candidates={"old": SEES_ALL}))
     stored = project.stores.ledger.champion("demo")["metrics"]["roc_auc"]
-    project.write(rows(noise=1.0))
+    project.write(rows(1500, noise=1.0))
     made = project.production(declared())
     assert made.challenger.metrics["roc_auc"] < stored
     assert isinstance(made.decision, Promote)
@@ -459,7 +462,7 @@ def test_a_split_with_a_shared_row_is_red(
 
 def _another_model(project: Project) -> bytes:
     """It returns a sound model of the same problem that nobody judged."""
-    round_ = project.round(declared(candidates={"stranger": SEES_B}))
+    round_ = project.round(declared(candidates={"stranger": STRANGER}))
     entry = project.candidates(round_)["stranger"].entry
     assert entry
     return (entry.path / MODEL_FILE).read_bytes()
@@ -666,6 +669,7 @@ def test_a_promoter_that_wakes_late_decides_anew(
     Seen to fail when `_recorded` did not compare the champion with the one before: the late
     promoter overwrote version 3.
     """
+    project.write(rows(1500))
     project.production(declared(candidates={"weak": SEES_B}))
     late = project.round(declared(candidates={"middle": SEES_A}))
     project.candidates(late)

@@ -188,7 +188,7 @@ def test_an_absent_key_column_is_named_with_the_nearest_one():
 
 
 def test_a_missing_key_is_refused_with_the_number_of_rows():
-    with pytest.raises(DatasetError, match="missing in 2 rows. Fill it in"):
+    with pytest.raises(DatasetError, match=r"missing in 2 rows. Fill it in"):
         assign(pd.DataFrame({"id": [1, None, None]}), BY_KEY, KEYED)
 
 

@@ -37,7 +37,10 @@ class Ledger:
         """
         before, entries = "", []
         for number, line in enumerate(self._lines(problem), 1):
-            entry = json.loads(line)
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                entry = {}
             if entry.get("before") != before:
                 raise PromotionRefused(
                     f"{self._file(problem)}, line {number}: the ledger was rewritten; it does not "

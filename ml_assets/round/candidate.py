@@ -56,8 +56,9 @@ def make_candidate(round_: Round, name: str) -> CandidateMade:
     try:
         if entry is None:
             entry = round_.put("candidate", key, _fitting(round_, name, declared, split))
-    except MLAssetsError as error:
-        message = str(error)
+    except Exception as error:  # whatever a team's code raises, the other candidates go on
+        ours = isinstance(error, MLAssetsError)
+        message = str(error) if ours else f"{type(error).__name__}: {error}"
         round_.put("failure", key, lambda folder: _write_failure(folder, message, started))
         times = (started, round_.clock())
         tags = provenance(round_, split)

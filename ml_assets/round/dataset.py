@@ -89,7 +89,7 @@ def _reading(round_: Round) -> str:
     """It names everything in the declaration that decides what is read, and how it is seen."""
     declared = round_.problem.dataset
     seen = declared.model_dump(mode="json", exclude={"contract"})
-    types = {n: c.type for n, c in declared.contract.columns.items()}
+    types = {n: c.type for n, c in declared.contract.columns.items() if c.type}
     return digest_of(seen, types, round_.problem.task)
 
 

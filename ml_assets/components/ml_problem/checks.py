@@ -44,4 +44,6 @@ def results(key: dg.AssetKey, verdicts: Iterable[Verdict]) -> Iterator[dg.AssetC
 
 
 def _shown(value: Any) -> Any:
-    return value if isinstance(value, (int, float, str, bool)) else str(value)
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    return value if isinstance(value, (int, str)) else str(value)

@@ -20,14 +20,14 @@ MOST_COLUMNS_SHOWN = 60
 MOST_CELLS = 40
 PREVIEW_ROWS = 5
 # What the leaderboard shows beside the metric that ranks, most telling first.
-MOST_METRICS_RANKED = 4
+MOST_METRICS_RANKED = 2
 READ_FIRST = (
     "accuracy",
-    "balanced_accuracy",
     "f1",
-    "roc_auc",
     "f1_macro",
     "log_loss",
+    "roc_auc",
+    "balanced_accuracy",
     "rmse",
     "mae",
     "r2",
@@ -130,12 +130,12 @@ def of_challenger(made: ChallengerMade, problem: str, registry: Registry) -> dic
     """It returns what is shown with the challenger."""
     drawn = made.score.path / JUDGED
     return {
-        **{k: round(v, 6) for k, v in made.metrics.items()},
         "candidate": made.name,
         "version": made.version.number,
-        "model_digest": made.model_digest,
         "gates": dg.MetadataValue.md(gates_table(made.verdicts)),
         **({"plot": picture(drawn, "predictions against truth on test")} if drawn.exists() else {}),
+        **{k: round(v, 6) for k, v in made.metrics.items()},
+        "model_digest": made.model_digest,
         "reused": _reused(made.reused),
         "mlflow": dg.MetadataValue.url(registry.version_link(problem, made.version.number)),
     }
@@ -145,14 +145,14 @@ def of_production(made: ProductionMade, problem: str, registry: Registry) -> dic
     """It returns what is shown with the production model."""
     assert made.champion
     return {
-        **{k: round(v, 6) for k, v in made.challenger.metrics.items()},
         "version": made.champion["version"],
         "previous_version": made.champion["previous"] or 0,
         "candidate": made.champion["candidate"],
         "reason": made.champion["reason"],
+        "gates": dg.MetadataValue.md(gates_table(made.verdicts)),
+        **{k: round(v, 6) for k, v in made.challenger.metrics.items()},
         "model_digest": made.champion["model_digest"],
         "dataset_version": made.champion["dataset_version"],
-        "gates": dg.MetadataValue.md(gates_table(made.verdicts)),
         "ledger_entry": made.champion["number"],
         "mlflow": dg.MetadataValue.url(registry.version_link(problem, made.champion["version"])),
     }
@@ -182,8 +182,15 @@ def _remark(contender: Contender) -> str:
 
 def gates_table(verdicts: Iterable[Any]) -> str:
     """It returns verdicts as a Markdown table."""
-    said = [("passed" if v.passed else "FAILED", v.name, v.mode, v.reason) for v in verdicts]
-    return table(("", "gate", "mode", "reason"), said)
+    said = [
+        (
+            "passed" if v.passed else "FAILED" if v.mode == "enforce" else "warns",
+            v.name,
+            v.reason,
+        )
+        for v in verdicts
+    ]
+    return table(("", "gate", "reason"), said)
 
 
 def preview(rows: Any) -> str:

@@ -1,0 +1,179 @@
+"""Integrity: what is odd about rows that can be read, and what would make a score a lie.
+
+Odd things (duplicates, constants, categories that differ in case) are said.  A feature that gives
+the target away is another matter: whoever learns from it learns nothing that serves tomorrow.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ml_assets.dataset import Target, column_type
+
+SAMPLE_ROWS = 5000
+MOST_CATEGORIES = 1000
+MOST_FEATURES = 500
+# A single feature that ranks, or explains, this well was made from the target.
+LEAK_AUC = 0.999
+LEAK_R2 = 0.9999
+ID_SHARE = 0.95
+_LEAVES = 64
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found in a dataset.
+
+    Attributes:
+        duplicates: rows that equal an earlier row in every column.
+        conflicts: rows whose features equal those of a row with another target.
+        constant: features with one value or none.
+        alike: features with categories that differ only in case or blanks, with an example.
+        identifiers: text features with nearly as many values as rows.
+        leaks: features that give the target away alone, with what they reach, in words.
+        together: features whose weighted sum is the target.
+    """
+
+    duplicates: int = 0
+    conflicts: int = 0
+    constant: tuple[str, ...] = ()
+    alike: tuple[tuple[str, str], ...] = ()
+    identifiers: tuple[str, ...] = ()
+    leaks: tuple[tuple[str, str], ...] = ()
+    together: tuple[str, ...] = ()
+
+
+def inspect(
+    frame: pd.DataFrame, features: list[str], name: str, target: Target | None, seed: int = 0
+) -> Findings:
+    """It returns what is odd about the rows.
+
+    Args:
+        frame: all rows.
+        features: the columns that candidates may use.
+        name: the target's column.
+        target: what is predicted; None leaves out what asks about the target.
+        seed: of the sample that leaks are looked for in.
+    """
+    constant = tuple(f for f in features if frame[f].nunique(dropna=True) <= 1)
+    text = [f for f in features if column_type(frame[f]) == "text" and f not in constant]
+    found = Findings(
+        duplicates=int(pd.util.hash_pandas_object(frame, index=False).duplicated().sum()),
+        constant=constant,
+        alike=tuple((f, pair) for f in text if (pair := _alike(frame[f]))),
+        identifiers=tuple(f for f in text if _identifies(frame[f])),
+    )
+    if target is None or not features:
+        return found
+    known = frame[frame[name].notna()]
+    sample = known.sample(min(len(known), SAMPLE_ROWS), random_state=seed)
+    asked = [f for f in features if f not in constant][:MOST_FEATURES]
+    leaks = [(f, said) for f in asked if (said := _gives_away(sample[f], sample[name], target))]
+    alone = {f for f, _ in leaks}
+    return Findings(
+        found.duplicates,
+        _conflicts(known, features, name),
+        found.constant,
+        found.alike,
+        found.identifiers,
+        tuple(leaks),
+        _sums_to_target(sample, [f for f in asked if f not in alone], name, target),
+    )
+
+
+def _alike(values: pd.Series) -> str:
+    distinct = values.dropna().unique()
+    if len(distinct) > MOST_CATEGORIES:
+        return ""
+    seen: dict[str, str] = {}
+    for value in distinct:
+        plain = " ".join(str(value).split()).casefold()
+        if plain in seen:
+            return f"{seen[plain]!r} and {value!r}"
+        seen[plain] = str(value)
+    return ""
+
+
+def _identifies(values: pd.Series) -> bool:
+    there = values.dropna()
+    return len(there) > 20 and there.nunique() > ID_SHARE * len(there)
+
+
+def _conflicts(frame: pd.DataFrame, features: list[str], name: str) -> int:
+    key = pd.util.hash_pandas_object(frame[features], index=False)
+    kinds = frame[name].groupby(key.to_numpy()).transform("nunique")
+    return int((kinds > 1).sum())
+
+
+def _gives_away(feature: pd.Series, truth: pd.Series, target: Target) -> str:
+    """It says how well a small tree does with one feature, on rows that it did not see."""
+    codes = _as_numbers(feature)
+    if codes is None or len(codes) < 40:
+        return ""
+    values = codes.reshape(-1, 1)
+    half = len(values) // 2
+    if target.task == "regression":
+        from sklearn.metrics import r2_score
+        from sklearn.tree import DecisionTreeRegressor
+
+        numbers = truth.to_numpy(dtype="float64")
+        if column_type(feature) != "text":
+            known = ~np.isnan(codes) & np.isfinite(numbers)
+            if known.sum() > 20 and codes[known].std() > 0 and numbers[known].std() > 0:
+                straight = float(np.corrcoef(codes[known], numbers[known])[0, 1] ** 2)
+                if straight >= LEAK_R2:
+                    return f"R² {straight:.4f} alone"
+        tree = DecisionTreeRegressor(max_leaf_nodes=4 * _LEAVES, random_state=0)
+        reached = float(
+            r2_score(numbers[half:], tree.fit(values[:half], numbers[:half]).predict(values[half:]))
+        )
+        return f"R² {reached:.4f} alone" if reached >= LEAK_R2 else ""
+    from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+    from sklearn.tree import DecisionTreeClassifier
+
+    labels = truth.to_numpy()
+    if len(np.unique(labels[:half].astype(str))) < 2 or len(np.unique(labels[half:].astype(str))) < 2:
+        return ""
+    tree = DecisionTreeClassifier(max_leaf_nodes=_LEAVES, random_state=0)
+    tree.fit(values[:half], labels[:half])
+    if target.task == "binary":
+        positive = labels[half:] == target.positive
+        share = tree.predict_proba(values[half:])[:, list(tree.classes_).index(target.positive)]
+        reached = float(roc_auc_score(positive, share))
+        return f"single feature AUC {reached:.2f}" if reached >= LEAK_AUC else ""
+    said = tree.predict(values[half:])
+    reached = float(balanced_accuracy_score(labels[half:], said))
+    return f"balanced accuracy {reached:.3f} alone" if reached >= LEAK_AUC else ""
+
+
+def _as_numbers(feature: pd.Series) -> np.ndarray | None:
+    kind = column_type(feature)
+    if kind == "text":
+        if feature.nunique() > MOST_CATEGORIES:
+            return None
+        return pd.factorize(feature)[0].astype("float64")
+    if kind == "date":
+        return feature.astype("int64").to_numpy(dtype="float64")
+    return feature.to_numpy(dtype="float64")
+
+
+def _sums_to_target(
+    sample: pd.DataFrame, features: list[str], name: str, target: Target
+) -> tuple[str, ...]:
+    """It returns the numeric features that make up the target exactly, as `a + b = target` does."""
+    if target.task != "regression":
+        return ()
+    numeric = [f for f in features if column_type(sample[f]) in ("integer", "number")]
+    rows = sample[[*numeric, name]].dropna().to_numpy(dtype="float64")
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    if len(numeric) < 2 or len(rows) < 4 * (len(numeric) + 1):
+        return ()
+    x, y = rows[:, :-1], rows[:, -1]
+    scale = x.std(axis=0)
+    z = np.column_stack([(x - x.mean(axis=0)) / np.where(scale > 0, scale, 1), np.ones(len(x))])
+    weights, *_ = np.linalg.lstsq(z, y, rcond=None)
+    if y.std() == 0 or np.var(y - z @ weights) / np.var(y) > 1 - LEAK_R2:
+        return ()
+    strong = np.abs(weights[:-1]) > 0.01 * y.std()
+    return tuple(f for f, s in zip(numeric, strong, strict=True) if s)

@@ -1,0 +1,123 @@
+"""The code location: light to import, and each shipped problem as Dagster sees it."""
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from ml_assets.definitions import build, problems_of, tree
+from ml_assets_tests.e2e.served import CHECKOUT, clean_environment
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+HEAVY = ("pandas", "numpy", "sklearn", "mlflow", "skrub", "pyarrow", "matplotlib")
+SHIPPED = sorted(p.parent.name for p in (CHECKOUT / "ml_assets" / "defs").glob("*/defs.yaml"))
+
+
+@cache
+def loaded() -> tuple[Any, dg.Definitions]:
+    components = tree()
+    return problems_of(components), build(components)
+
+
+@pytest.fixture(autouse=True)
+def as_shipped(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    monkeypatch.delenv("ML_ASSETS_DEFS", raising=False)
+    monkeypatch.setenv("ML_ASSETS_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+    monkeypatch.chdir(CHECKOUT)
+
+
+def shape(name: str) -> dict[str, Any]:
+    """It returns what Dagster shows of a problem: small enough to be read in a review."""
+    definitions = loaded()[1]
+    graph = definitions.resolve_asset_graph()
+    keys = sorted(
+        (k for k in graph.get_all_asset_keys() if k.path[0] == name), key=lambda k: k.path
+    )
+    checks = sorted(
+        (c for c in graph.asset_check_keys if c.asset_key.path[0] == name),
+        key=lambda c: (c.asset_key.path, c.name),
+    )
+    blocking = {c: graph.get_check_spec(c).blocking for c in checks}
+    return {
+        "job": sorted(
+            definitions.resolve_job_def(name).asset_layer.executable_asset_keys,
+            key=lambda k: k.path,
+        )
+        == keys,
+        "assets": {
+            k.to_user_string(): {
+                "after": sorted(p.to_user_string() for p in graph.get(k).parent_keys),
+                "kinds": sorted(graph.get(k).kinds),
+                "checks": {c.name: blocking[c] for c in checks if c.asset_key == k},
+            }
+            for k in keys
+        },
+    }
+
+
+def test_loading_the_definitions_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys, json\n"
+        "from ml_assets.definitions import defs\n"
+        "made = defs() if callable(defs) else defs\n"
+        "made.resolve_all_asset_specs()\n"
+        f"print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=CHECKOUT,
+        env=clean_environment(ML_ASSETS_HOME=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
+
+
+def test_every_shipped_problem_is_loaded() -> None:
+    assert sorted(loaded()[0]) == SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_assets_are_as_recorded(name: str) -> None:
+    """After a change on purpose: remove the file, run again, and read the difference."""
+    file, now = SNAPSHOTS / f"{name}.json", shape(name)
+    if not file.exists():
+        file.write_text(json.dumps(now, indent=2, sort_keys=True) + "\n")
+        pytest.fail(f"{file.name} was missing and is written now: read it, and run again")
+    assert now == json.loads(file.read_text())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_asset_is_described(name: str) -> None:
+    problems, definitions = loaded()
+    specs = [s for s in definitions.resolve_all_asset_specs() if s.key.path[0] == name]
+    graph = definitions.resolve_asset_graph()
+    candidates = {f"{name}/candidate/{c}" for c in problems[name].problem.contenders()}
+    fixed = ("dataset", "evaluation", "challenger", "production_model")
+    parts = {f"{name}/split/{p}" for p in ("train", "validation", "test")}
+    assert {s.key.to_user_string() for s in specs} == candidates | parts | {
+        f"{name}/{noun}" for noun in fixed
+    }
+    for spec in specs:
+        assert spec.group_name == name
+        assert spec.owners == ["team:ml_assets"]
+        assert spec.tags["ml_assets/problem"] == name
+        assert spec.kinds
+        assert len(spec.description or "") > 30
+        assert graph.get(spec.key).code_version
+    checked = [c for c in graph.asset_check_keys if c.asset_key.path[0] == name]
+    assert all(graph.get_check_spec(c).description for c in checked)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_code_versions_tell_candidates_apart(name: str) -> None:
+    graph = loaded()[1].resolve_asset_graph()
+    keys = [k for k in graph.get_all_asset_keys() if k.path[:2] == [name, "candidate"]]
+    assert len({graph.get(k).code_version for k in keys}) == len(keys)

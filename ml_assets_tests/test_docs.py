@@ -1,0 +1,71 @@
+"""The documents say what the code does."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from ml_assets import problem
+from ml_assets.command import main
+from ml_assets.gates import CATALOGUE as GATES
+from ml_assets.metric import METRICS
+from ml_assets.problem import Problem
+
+ROOT = Path(__file__).parent.parent
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+RECORDS = [
+    r
+    for r in vars(problem).values()
+    if isinstance(r, type) and issubclass(r, problem.Declaration) and r is not problem.Declaration
+]
+
+
+def test_the_reference_is_what_the_code_says():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "reference"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (0, "") == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.__name__)
+def test_every_field_is_described_and_in_the_reference(record: type[BaseModel]):
+    for name, field in record.model_fields.items():
+        assert field.description or name == "beats", f"{record.__name__}.{name}"
+        assert f"| `{name}` |" in REFERENCE
+
+
+@pytest.mark.parametrize("name", [*GATES, *METRICS, *problem.SHORT_NAMES])
+def test_every_gate_metric_and_short_name_is_in_the_reference(name: str):
+    assert f"| `{name}` |" in REFERENCE
+
+
+def test_every_yaml_block_of_the_readme_is_a_declaration():
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+    assert blocks
+    for block in blocks:
+        Problem(**yaml.safe_load(block)["attributes"])
+
+
+def test_every_command_is_in_the_readme_and_gives_an_example():
+    readme = (ROOT / "README.md").read_text()
+
+    for name, command in main.commands.items():
+        assert f"ml-assets {name}" in readme
+        assert name == "ui" or f"ml-assets {name}" in (command.help or "")
+
+
+def test_files_named_in_the_documents_exist():
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
+        for script in re.findall(r"`(scripts/\w+|benchmarks/[\w.]+)", document.read_text()):
+            assert (ROOT / script).exists(), f"{document.name}: {script}"

@@ -1,0 +1,151 @@
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+from ml_assets import verification
+from ml_assets.candidate import dump
+from ml_assets.digest import tree_digest
+from ml_assets.errors import ModelRefused
+from ml_assets.verification import (
+    GOLDEN_FILE,
+    GOLDEN_ROWS,
+    MODEL_FILE,
+    golden,
+    in_clean_process,
+    load_verified,
+    verify,
+)
+from ml_assets_tests.conftest import table, target_of
+from ml_assets_tests.test_candidate import Sneaky, declared, fitted, with_step
+
+
+def stored(folder, name="extra_trees", task="binary", mixed=False):
+    rows = table(60, task=task)
+    if not mixed:
+        rows = rows[["amount", "whole", "noise", "y"]]
+    model = fitted(declared(name), rows).model
+    (folder / MODEL_FILE).write_bytes(dump(model))
+    kept = golden(model, rows.drop(columns="y"), target_of(rows))
+    (folder / GOLDEN_FILE).write_text(json.dumps(kept))
+    return tree_digest(folder), kept
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_a_stored_model_says_what_it_said(tmp_path, task):
+    digest, kept = stored(tmp_path, task=task, mixed=task == "binary")
+    assert verify(tmp_path, digest) == {"golden_rows": GOLDEN_ROWS, "digest": digest}
+    assert (kept["probabilities"] is None) == (task == "regression")
+
+
+def test_golden_rows_with_gaps_and_dates_survive_json(tmp_path):
+    _, kept = stored(tmp_path, mixed=True)
+    again = json.loads(json.dumps(kept, allow_nan=False))
+    assert again["rows"]["amount"][0] is None
+    assert again["rows"]["day"][0].startswith("2024-01-01")
+    assert again["columns"]["day"] == "datetime64[ns]"
+
+
+@pytest.mark.parametrize("change", ["changed", "added", "removed"])
+def test_a_folder_that_is_not_what_was_recorded_is_not_loaded(tmp_path, change):
+    digest, _ = stored(tmp_path)
+    if change == "changed":
+        (tmp_path / MODEL_FILE).write_bytes((tmp_path / MODEL_FILE).read_bytes() + b"\0")
+    elif change == "added":
+        (tmp_path / "code.py").write_text("")
+    else:
+        (tmp_path / GOLDEN_FILE).unlink()
+    with pytest.raises(ModelRefused) as refused:
+        load_verified(tmp_path, digest)
+    assert f"recorded {digest[:16]}" in str(refused.value)
+    assert "the model is not loaded" in str(refused.value)
+
+
+def test_the_digest_is_asked_before_anything_is_loaded(tmp_path, monkeypatch):
+    stored(tmp_path)
+    monkeypatch.setattr("ml_assets.candidate.load", lambda *_: pytest.fail("it was loaded"))
+    with pytest.raises(ModelRefused, match="not those that were recorded"):
+        load_verified(tmp_path, "0" * 64)
+
+
+def test_a_link_in_the_folder_is_refused(tmp_path):
+    digest, _ = stored(tmp_path)
+    (tmp_path / "link").symlink_to("/")
+    with pytest.raises(ModelRefused, match=r"cannot be verified: .*is a link"):
+        load_verified(tmp_path, digest)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ModelRefused, match=r"holds no model\.skops"):
+        load_verified(tmp_path, tree_digest(tmp_path))
+
+
+def test_an_untrusted_type_is_refused_even_when_the_digest_matches(tmp_path):
+    named = "ml_assets_tests.test_candidate.Sneaky"
+    (tmp_path / MODEL_FILE).write_bytes(dump(with_step(Sneaky()), (named,)))
+    digest = tree_digest(tmp_path)
+    with pytest.raises(ModelRefused, match=f"nobody trusted: {named}"):
+        load_verified(tmp_path, digest)
+    assert load_verified(tmp_path, digest, (named,))
+
+
+def another_value(kept):
+    kept["values"][3] = "other"
+
+
+def another_probability(kept):
+    kept["probabilities"][3][0] += 1e-6
+
+
+def another_column(kept):
+    kept["columns"]["new"] = "int64"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (another_value, "predicts 1 of 20 golden rows otherwise"),
+        (another_probability, "predicts 1 of 20 golden rows otherwise"),
+        (another_column, "The model asks for .*its record for .*new"),
+    ],
+)
+def test_a_model_that_says_something_else_now_is_refused(tmp_path, change, said):
+    _, kept = stored(tmp_path)
+    change(kept)
+    (tmp_path / GOLDEN_FILE).write_text(json.dumps(kept))
+    with pytest.raises(ModelRefused, match=said):
+        verify(tmp_path, tree_digest(tmp_path))
+
+
+def test_a_tiny_difference_is_no_other_answer(tmp_path):
+    _, kept = stored(tmp_path)
+    kept["probabilities"] = (np.array(kept["probabilities"]) + 1e-12).tolist()
+    (tmp_path / GOLDEN_FILE).write_text(json.dumps(kept))
+    assert verify(tmp_path, tree_digest(tmp_path))["golden_rows"] == 20
+
+
+def test_a_verification_that_hangs_is_refused(tmp_path, monkeypatch):
+    def hangs(*_, **given):
+        raise subprocess.TimeoutExpired("python", given["timeout"])
+
+    monkeypatch.setattr(verification.subprocess, "run", hangs)
+    with pytest.raises(ModelRefused, match="took more than 300 s"):
+        in_clean_process(tmp_path, "0" * 64)
+
+
+def test_a_verification_that_crashes_is_refused_with_its_last_words(tmp_path, monkeypatch):
+    def crashes(*_, **__):
+        return subprocess.CompletedProcess([], -11, "", "Segmentation fault")
+
+    monkeypatch.setattr(verification.subprocess, "run", crashes)
+    with pytest.raises(ModelRefused, match=r"crashed \(exit -11\): Segmentation fault"):
+        in_clean_process(tmp_path, "0" * 64)
+
+
+@pytest.mark.slow
+def test_a_clean_process_gives_the_same_answer_and_the_same_refusal(tmp_path):
+    digest, _ = stored(tmp_path, mixed=True)
+    assert in_clean_process(tmp_path, digest) == {"golden_rows": GOLDEN_ROWS, "digest": digest}
+    with pytest.raises(ModelRefused, match="not those that were recorded: digest"):
+        in_clean_process(tmp_path, "0" * 64)
