@@ -1,14 +1,11 @@
 """A candidate: one contender, a whole scikit-learn Pipeline of transform and estimator.
 
-It is fitted on train only, may have its threshold tuned on validation, and is kept as a skops
-file whose bytes depend on what was learned and on nothing else.
+It is fitted on train only, and may have its threshold tuned on validation.
 """
 
+import functools
 import importlib.metadata
-import io
-import json
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +13,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import get_tags
 
 from ml_assets.dataset import Target
-from ml_assets.errors import CandidateError, DeclarationError, ModelRefused, shortened
+from ml_assets.errors import (
+    CandidateError,
+    DeclarationError,
+    did_you_mean,
+)
 from ml_assets.problem import SHORT_NAMES, CandidateDeclaration, Problem
 from ml_assets.user_code import locate
 
@@ -72,77 +73,6 @@ CATALOGUE: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
 # These want codes for classes, or give labels in another shape.  A vote of one member encodes
 # and decodes for them, and is plain scikit-learn wherever the model is loaded.
 _NEEDS_CODES = ("xgboost", "catboost")
-
-# What a stored candidate may hold, beside scikit-learn's, numpy's and scipy's own safe types
-# (skops knows those).  The artifact never has a say in this list.
-TRUSTED_TYPES: tuple[str, ...] = (
-    "builtins.bytearray",
-    "catboost.core.CatBoostClassifier",
-    "catboost.core.CatBoostRegressor",
-    "collections.OrderedDict",
-    "lightgbm.basic.Booster",
-    "lightgbm.sklearn.LGBMClassifier",
-    "lightgbm.sklearn.LGBMRegressor",
-    "numpy.dtype",
-    "numpy.mean",
-    "scipy._lib.array_api_compat.numpy._aliases.asarray",
-    "scipy.interpolate._bsplines.BSpline",
-    "sklearn._loss._loss.CyHalfSquaredError",
-    "sklearn._loss.loss.HalfTweedieLossIdentity",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.cluster._bisect_k_means._BisectingTree",
-    "sklearn.cluster._kmeans._kmeans_single_lloyd",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.feature_selection._mutual_info.mutual_info_classif",
-    "sklearn.feature_selection._mutual_info.mutual_info_regression",
-    "sklearn.feature_selection._univariate_selection.chi2",
-    "sklearn.feature_selection._univariate_selection.f_classif",
-    "sklearn.feature_selection._univariate_selection.f_regression",
-    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
-    "sklearn.gaussian_process.kernels.ConstantKernel",
-    "sklearn.gaussian_process.kernels.Matern",
-    "sklearn.gaussian_process.kernels.Product",
-    "sklearn.gaussian_process.kernels.RBF",
-    "sklearn.gaussian_process.kernels.Sum",
-    "sklearn.gaussian_process.kernels.WhiteKernel",
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "sklearn.metrics._dist_metrics.ManhattanDistance64",
-    "sklearn.metrics._dist_metrics.MinkowskiDistance64",
-    "sklearn.neighbors._ball_tree.BallTree",
-    "sklearn.neighbors._kd_tree.KDTree",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-    "sklearn.tree._tree.Tree",
-    "sklearn.utils._bunch.Bunch",
-    "skrub._apply_to_each_col.ApplyToEachCol",
-    "skrub._check_input.CheckInputDataFrame",
-    "skrub._clean_categories.CleanCategories",
-    "skrub._clean_null_strings.CleanNullStrings",
-    "skrub._dataframe._common.is_any_date",
-    "skrub._dataframe._common.is_categorical",
-    "skrub._dataframe._common.is_numeric",
-    "skrub._datetime_encoder.DatetimeEncoder",
-    "skrub._drop_uninformative.DropUninformative",
-    "skrub._duration_to_float.DurationToFloat",
-    "skrub._string_encoder.StringEncoder",
-    "skrub._table_vectorizer.PassThrough",
-    "skrub._table_vectorizer.ShortReprDict",
-    "skrub._table_vectorizer.TableVectorizer",
-    "skrub._table_vectorizer._created_by_predicate",
-    "skrub._to_datetime.ToDatetime",
-    "skrub._to_float.ToFloat",
-    "skrub._to_str.ToStr",
-    "skrub.selectors._base.All",
-    "skrub.selectors._base.And",
-    "skrub.selectors._base.Cols",
-    "skrub.selectors._base.Filter",
-    "skrub.selectors._base.Sub",
-    "skrub.selectors._selectors._cardinality_below",
-    "xgboost.core.Booster",
-    "xgboost.sklearn.XGBClassifier",
-    "xgboost.sklearn.XGBRegressor",
-)
 
 
 @dataclass(frozen=True)
@@ -248,10 +178,9 @@ def _estimator(declared: CandidateDeclaration, task: str, folder: Path | None) -
         path, defaults = CATALOGUE[path][kind]
     found = locate(path, folder)
     params = {**defaults, **declared.params}
+    _refuse_unknown_params(declared.estimator, found, declared.params)
     try:
         estimator = found(**params)
-        if params and isinstance(estimator, BaseEstimator):
-            estimator.set_params(**{k: v for k, v in params.items() if k in estimator.get_params()})
     except (TypeError, ValueError) as error:
         raise CandidateError(f"{declared.estimator} does not take {params}: {error}") from None
     if not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
@@ -265,6 +194,25 @@ def _estimator(declared: CandidateDeclaration, task: str, folder: Path | None) -
         if params.get("n_jobs", 1) is None:
             estimator.set_params(n_jobs=-1)
     return estimator
+
+
+def _refuse_unknown_params(name: str, found: Any, params: dict[str, Any]) -> None:
+    """It refuses misspelt parameters: XGBoost takes any keyword, and learns without it.
+
+    LightGBM has many names for one parameter, and CatBoost does not tell its own: they are left
+    to say so themselves.
+    """
+    told = ("sklearn", "xgboost")
+    if not (isinstance(found, type) and found.__module__.split(".")[0] in told):
+        return
+    try:
+        known = found().get_params()
+    except TypeError:  # it cannot be made without parameters
+        return
+    unknown = [p for p in params if p not in known]
+    if unknown:
+        hint = did_you_mean(unknown[0], known)
+        raise CandidateError(f"{name} has no parameter `{unknown[0]}`.{hint}")
 
 
 def _seed(estimator: Any, seed: int) -> None:
@@ -450,94 +398,6 @@ def latency_ms(model: Pipeline, rows: pd.DataFrame, times: int = 7) -> float:
     return float(np.median(took[1:]) * 1000)  # the first call warms up
 
 
-def dump(model: Pipeline, trusted: tuple[str, ...] = ()) -> bytes:
-    """It returns the model as a skops file, the same bytes for the same learned content.
-
-    skops numbers objects by memory address and names files after them; here they are numbered in
-    the order of their appearance, and the archive carries no time.
-
-    Raises:
-        CandidateError: the model holds types that loading would refuse.
-    """
-    import skops.io
-
-    try:
-        raw = skops.io.dumps(model)
-    except Exception as error:
-        raise CandidateError(
-            f"the candidate cannot be stored without pickle: {type(error).__name__}: {error}"
-        ) from error
-    unknown = _untrusted(raw, trusted)
-    if unknown:
-        raise CandidateError(
-            f"the candidate holds types that are not trusted: {shortened(unknown)}. If you trust "
-            "them, name them under `trust:` in defs.yaml."
-        )
-    return _canonical(raw)
-
-
-def load(data: bytes, trusted: tuple[str, ...] = ()) -> Pipeline:
-    """It returns the model of a skops file.
-
-    Raises:
-        ModelRefused: the file holds types that are not trusted, or is damaged.
-    """
-    import skops.io
-
-    try:
-        unknown = _untrusted(data, trusted)
-        if not unknown:
-            return skops.io.loads(data, trusted=[*TRUSTED_TYPES, *trusted])
-    except Exception as error:
-        raise ModelRefused(
-            f"The stored model cannot be loaded: {type(error).__name__}: {str(error)[:200]}"
-        ) from error
-    raise ModelRefused(f"The stored model holds types that nobody trusted: {shortened(unknown)}.")
-
-
-def _untrusted(data: bytes, trusted: tuple[str, ...]) -> list[str]:
-    import skops.io
-
-    return sorted(set(skops.io.get_untrusted_types(data=data)) - {*TRUSTED_TYPES, *trusted})
-
-
-def _canonical(raw: bytes) -> bytes:
-    archive = zipfile.ZipFile(io.BytesIO(raw))
-    numbers: dict[int, int] = {}
-    names: dict[str, str] = {}
-    files = set(archive.namelist())
-
-    def renumbered(node: Any) -> Any:
-        if isinstance(node, list):
-            return [renumbered(n) for n in node]
-        if not isinstance(node, dict):
-            return node
-        plain: dict[str, Any] = {}
-        for key, value in node.items():
-            if key == "__id__":
-                plain[key] = numbers.setdefault(value, len(numbers))
-            elif key == "file" and isinstance(value, str) and value in files:
-                suffix = Path(value).suffix
-                plain[key] = names.setdefault(value, f"{len(names)}{suffix}")
-            else:
-                plain[key] = renumbered(value)
-        return plain
-
-    schema = renumbered(json.loads(archive.read("schema.json")))
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out:
-        _write(out, "schema.json", json.dumps(schema, separators=(",", ":")).encode())
-        for old, new in names.items():
-            _write(out, new, archive.read(old))
-    return made.getvalue()
-
-
-def _write(out: zipfile.ZipFile, name: str, data: bytes) -> None:
-    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-    entry.compress_type = zipfile.ZIP_DEFLATED
-    out.writestr(entry, data, compresslevel=1)
-
-
 # packages whose versions decide what a fit learns -> the distributions that may provide them
 _LIBRARIES = {
     "sklearn": ("scikit-learn",),
@@ -552,6 +412,7 @@ _LIBRARIES = {
 }
 
 
+@functools.cache
 def environment() -> dict[str, str]:
     """It returns the installed versions of the libraries that decide what a fit learns."""
     found = {}

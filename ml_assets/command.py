@@ -5,6 +5,7 @@ JSON document goes to standard output and everything else to standard error.  Ex
 1 a gate or a run failed, 2 wrong usage or wrong input.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +31,29 @@ UI_PORT, MLFLOW_PORT = 3000, 5000
 def say(text: str = "") -> None:
     """It writes a line for a person: to standard error, so that standard output stays data."""
     click.echo(text, err=True)
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """It gives a `say` for the time of a run, and keeps standard output clean meanwhile.
+
+    Dagster redirects a step's output into its logs, and brings it back by another process, late
+    and not always to the last line; and what a team's own code prints is no part of the answer.
+    """
+    sys.stdout.flush()
+    try:
+        own, answers = os.dup(sys.stderr.fileno()), os.dup(sys.stdout.fileno())
+    except (OSError, ValueError):  # they are no files, as in tests
+        yield say
+        return
+    os.dup2(own, sys.stdout.fileno())
+    try:
+        with open(own, "w", buffering=1, encoding="utf-8", errors="replace") as terminal:
+            yield lambda text: click.echo(text, file=terminal, color=sys.stderr.isatty())
+    finally:
+        sys.stdout.flush()
+        os.dup2(answers, sys.stdout.fileno())
+        os.close(answers)
 
 
 def refuse(message: str) -> NoReturn:
@@ -50,7 +75,7 @@ _json = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 90})
 @click.version_option(ml_assets.__version__, prog_name="ml-assets")
 def main() -> None:
-    r"""Supervised learning on tables, from a data file to a guarded production model.
+    """Supervised learning on tables, from a data file to a guarded production model.
 
     \b
     ml-assets new churn --data churn.csv --target Churn
@@ -99,7 +124,7 @@ def new(
     task: Any,
     as_json: bool,
 ) -> None:
-    r"""Declare a problem from its first data: writes defs/NAME/defs.yaml.
+    """Declare a problem from its first data: writes defs/NAME/defs.yaml.
 
     It reads the data, infers task, contract, key and split, and says what it inferred and why.
 
@@ -155,7 +180,7 @@ def new(
 )
 @_json
 def run(name: str, only: tuple[str, ...], as_json: bool) -> None:
-    r"""Bring a problem up to date and decide about production.
+    """Bring a problem up to date and decide about production.
 
     Progress while it works; at the end the leaderboard, the gates, the decision, and where to look.
 
@@ -170,7 +195,8 @@ def run(name: str, only: tuple[str, ...], as_json: bool) -> None:
     problem = _problem(problems, name)
     instance = _instance(home)
     try:
-        outcome = running.run(definitions, instance, problem, only, say)
+        with progress() as tell:
+            outcome = running.run(definitions, instance, problem, only, tell)
     except MLAssetsError as error:
         refuse(str(error))
     answer(as_json, outcome.document, "" if as_json else outcome.text)
@@ -239,7 +265,7 @@ def _problem(problems: dict[str, Any], name: str) -> Any:
 @click.argument("name", required=False)
 @_json
 def status(name: str | None, as_json: bool) -> None:
-    r"""Show the champion: version, metrics, dataset, freshness, last decision.
+    """Show the champion: version, metrics, dataset, freshness, last decision.
 
     \b
     ml-assets status
@@ -265,7 +291,7 @@ def status(name: str | None, as_json: bool) -> None:
 @click.argument("names", nargs=-1)
 @_json
 def check(names: tuple[str, ...], as_json: bool) -> None:
-    r"""Validate declarations without running them.
+    """Validate declarations without running them.
 
     Every key and word, every import path, every `.model.function`, every data file.
 
@@ -310,6 +336,10 @@ def ui(port: int, mlflow_port: int) -> None:
     """Start Dagster's webserver and daemon and MLflow's UI, on loopback.
 
     They show the same state that `run` uses. Ctrl-C ends all of them.
+
+    \b
+    ml-assets ui
+    ml-assets ui --port 3001 --mlflow-port 5001
     """
     home = _home()
     for command in ("dagster", "mlflow"):

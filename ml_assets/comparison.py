@@ -248,7 +248,9 @@ def _bootstrap_rows(
     gains = []
     for _ in range(SLOW_RESAMPLES):
         rows = random.integers(0, len(truth), size)
-        a, b = (score(truth[rows], _taken(p, rows), target).get(metric) for p in (one, other))
+        a, b = (
+            score(truth[rows], _taken(p, rows), target, metric).get(metric) for p in (one, other)
+        )
         if a is not None and b is not None:
             gains.append(gain(metric, a, b))
     # fewer rows than there are make the spread wider than it is: scale it back

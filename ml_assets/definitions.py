@@ -37,10 +37,10 @@ def tree() -> ComponentTree:
     """It returns the components of the folder of problems."""
     root = find_root()
     folder = problems_folder(root)
-    if not folder.is_dir():
+    if not any(file.suffix in (".yaml", ".py") for file in folder.rglob("*")):
         raise DeclarationError(
-            f"There is no folder of problems at {folder}. `ml-assets new` makes it, or set "
-            "ML_ASSETS_DEFS to where it is."
+            f"There is no problem in {folder}. `ml-assets new` makes one, or set ML_ASSETS_DEFS "
+            "to where they are."
         )
     return ComponentTree.from_module(_module(folder), root)
 

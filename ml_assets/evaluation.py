@@ -14,6 +14,8 @@ from ml_assets.candidate import Predictions
 from ml_assets.dataset import Target
 from ml_assets.metric import DEFAULT_SELECT, gain
 
+_OF_PROBABILITIES = ("log_loss", "brier", "roc_auc", "pr_auc")
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -37,13 +39,16 @@ def select_metric(task: str, declared: str | None) -> str:
     return declared or DEFAULT_SELECT[task]
 
 
-def score(truth: np.ndarray, predictions: Predictions, target: Target) -> dict[str, float]:
+def score(
+    truth: np.ndarray, predictions: Predictions, target: Target, only: str | None = None
+) -> dict[str, float]:
     """It returns all metrics of a task that these predictions allow.
 
     Args:
         truth: the true classes or amounts, one per row.
         predictions: what the candidate said of the same rows.
         target: task, classes and positive class.
+        only: leave out what is not needed for this metric.
 
     Returns:
         Values by metric name; a metric that is not defined here (one class among the rows, no
@@ -52,9 +57,11 @@ def score(truth: np.ndarray, predictions: Predictions, target: Target) -> dict[s
     if target.task == "regression":
         found = _regression(truth, predictions.values)
     else:
+        found = {}
         whole = not Predictions(predictions.values).missing()
-        found = _labels(truth, predictions.values, target) if whole else {}
-        if predictions.probabilities is not None:
+        if whole and only not in _OF_PROBABILITIES:
+            found = _labels(truth, predictions.values, target)
+        if predictions.probabilities is not None and only in (None, *_OF_PROBABILITIES):
             found |= _probabilities(truth, predictions.probabilities, target)
     return {k: float(v) for k, v in found.items() if v is not None and math.isfinite(v)}
 

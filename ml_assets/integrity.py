@@ -133,7 +133,10 @@ def _gives_away(feature: pd.Series, truth: pd.Series, target: Target) -> str:
     from sklearn.tree import DecisionTreeClassifier
 
     labels = truth.to_numpy()
-    if len(np.unique(labels[:half].astype(str))) < 2 or len(np.unique(labels[half:].astype(str))) < 2:
+    if (
+        len(np.unique(labels[:half].astype(str))) < 2
+        or len(np.unique(labels[half:].astype(str))) < 2
+    ):
         return ""
     tree = DecisionTreeClassifier(max_leaf_nodes=_LEAVES, random_state=0)
     tree.fit(values[:half], labels[:half])

@@ -292,7 +292,7 @@ class ClassShareGate(Declaration):
 class BeatsBaselineGate(Declaration):
     """The challenger is better than a model that ignores the features."""
 
-    beats: Literal["baseline"]
+    beats: Literal["baseline"] = Field(description="The candidate that ignores the features.")
     by: float = Field(
         0.0, description="How much better, in units of `select`.", examples=[0.02], ge=0
     )
@@ -305,7 +305,7 @@ class BeatsChampionGate(Declaration):
     It decides whether to promote or to hold; it is always asked, because law 4 has no off switch.
     """
 
-    beats: Literal["champion"]
+    beats: Literal["champion"] = Field(description="The version that serves now.")
     by: float = Field(0.0, description="Smallest gain, in units of `select`.", ge=0)
     confidence: float = Field(
         0.95,

@@ -2,10 +2,10 @@
 
 import hashlib
 import importlib
-import importlib.util
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from ml_assets.errors import DeclarationError, did_you_mean
@@ -51,15 +51,25 @@ def _beside(module_name: str, folder: Path | None, path: str) -> ModuleType:
     if not file.is_file():
         raise DeclarationError(f"`{path}`: there is no {file.name} beside defs.yaml in {folder}.")
     full = f"ml_assets_problem_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{module_name}"
-    spec = importlib.util.spec_from_file_location(full, file)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(full)
+    module.__file__ = str(file)
     sys.modules[full] = module
     try:
-        spec.loader.exec_module(module)
+        _Uncached(full, str(file)).exec_module(module)
     except Exception as error:
         del sys.modules[full]
         raise DeclarationError(
             f"{file} cannot be imported: {type(error).__name__}: {error}"
         ) from error
     return module
+
+
+class _Uncached(SourceFileLoader):
+    """A loader past Python's cache of compiled files.
+
+    That goes by time and size, and could run the code of before an edit whose digest is new.
+    """
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)

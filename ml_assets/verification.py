@@ -56,7 +56,7 @@ def load_verified(folder: Path, digest: str, trusted: tuple[str, ...] = ()) -> A
     Raises:
         ModelRefused: a file was changed, added or removed; or the model holds untrusted types.
     """
-    from ml_assets.candidate import load
+    from ml_assets.artifact import load
 
     try:
         found = tree_digest(folder)

@@ -1,9 +1,11 @@
 """Builders of small projects: a table, a declared problem, rounds and Dagster runs on stores in a folder."""
 
+import contextlib
 import functools
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,17 @@ import dagster as dg
 import mlflow
 import numpy as np
 import pandas as pd
+import pytest
 from dagster.components.core.load_defs import build_defs_for_component
 
+from ml_assets import candidate as candidates
+from ml_assets import plots, verification
 from ml_assets.components import MLProblem
 from ml_assets.problem import DatasetDeclaration, Problem, SplitDeclaration
 from ml_assets.resources.home import Home
 from ml_assets.resources.registry import DagsterRun, Registry
 from ml_assets.resources.stores import Stores, open_stores
-from ml_assets.round import Round
+from ml_assets.round import Round, production
 from ml_assets.round.candidate import CandidateMade, make_candidate
 from ml_assets.round.challenger import ChallengerMade, make_challenger
 from ml_assets.round.dataset import make_dataset
@@ -85,8 +90,28 @@ def declared(**given: Any) -> Problem:
     return Problem(**{"name": "demo", "candidates": {"all": SEES_ALL}, **given, "dataset": dataset})
 
 
+def first_fast(cases: Iterable[Any], most: int) -> list[Any]:
+    """It returns parametrized cases, of which all but the first few are slow."""
+    listed = list(cases)
+    return listed[:most] + [pytest.param(c, marks=pytest.mark.slow) for c in listed[most:]]
+
+
+@contextlib.contextmanager
+def quickly() -> Iterator[pytest.MonkeyPatch]:
+    """It verifies in this process, draws nothing, and keeps a developer's settings out."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("ML_ASSETS_HOME", "ML_ASSETS_DEFS", "MLFLOW_TRACKING_URI", "DAGSTER_HOME"):
+            patch.delenv(name, raising=False)
+        patch.setattr(production, "in_clean_process", verification.verify)
+        for plot in ("leaderboard", "judged"):
+            patch.setattr(plots, plot, lambda *_: b"")
+        known = functools.cache(candidates.environment)  # asked dozens of times in each round
+        patch.setattr(candidates, "environment", known)
+        yield patch
+
+
 @functools.cache
-def _empty_store() -> Path:
+def empty_store() -> Path:
     """It returns MLflow's database without content: made once, for it takes seconds."""
     folder = Path(tempfile.mkdtemp(prefix="ml_assets_tests_"))
     assert Registry(f"sqlite:///{folder / 'mlflow.db'}", folder).client
@@ -102,10 +127,12 @@ class Project:
     rounds: int = 0
 
     def __post_init__(self) -> None:
-        os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it, and it would outlive a project
+        os.environ.pop(
+            "MLFLOW_TRACKING_URI", None
+        )  # MLflow sets it, and it would outlive a project
         home = Home(self.root, self.root / ".ml_assets")
         home.mlflow.mkdir(parents=True)
-        shutil.copy(_empty_store(), home.mlflow / "mlflow.db")
+        shutil.copy(empty_store(), home.mlflow / "mlflow.db")
         (self.root / "model.py").write_text(MODEL)
         self.stores: Stores = open_stores(home)
 

@@ -92,7 +92,9 @@ def test_no_module_is_a_drawer(file: Path) -> None:
 def test_nothing_heavy_is_imported_with_the_package() -> None:
     """A shell completion or `--help` must not wait for scikit-learn."""
     heavy = ("dagster", "mlflow", "pandas", "sklearn", "skrub", "numpy")
-    run = f"import sys, ml_assets, ml_assets.command; print([m for m in {heavy} if m in sys.modules])"
+    run = (
+        f"import sys, ml_assets, ml_assets.command; print([m for m in {heavy} if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -15,17 +15,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from ml_assets.artifact import dump, load
 from ml_assets.candidate import (
     CATALOGUE,
     Predictions,
     build,
-    dump,
     environment,
     feature_names,
     fit,
     kind_of,
     latency_ms,
-    load,
     predict,
     requirements,
 )
@@ -117,7 +116,7 @@ def test_two_processes_give_the_same_bytes():
     """Addresses, hash seeds and threads differ between processes, what was learned does not."""
     code = (
         "import hashlib\n"
-        "from ml_assets.candidate import dump\n"
+        "from ml_assets.artifact import dump\n"
         "from ml_assets_tests.test_candidate import declared, fitted, table\n"
         "for name in ('linear', 'extra_trees', 'lightgbm', 'catboost'):\n"
         "    stored = dump(fitted(declared(name), table(60)).model)\n"
@@ -227,7 +226,12 @@ def test_a_candidate_that_cannot_do_without_pickle_is_not_stored():
 @pytest.mark.parametrize(
     ("candidate", "error", "said"),
     [
-        (declared("random_forest", n_estimatrs=5), CandidateError, "does not take"),
+        (
+            declared("random_forest", n_estimatrs=5),
+            CandidateError,
+            "has no parameter `n_estimatrs`. Did you mean `n_estimators`",
+        ),
+        (declared("xgboost", max_dept=3), CandidateError, "Did you mean `max_depth`"),
         (declared("sklearn.svm.SVR"), DeclarationError, "is no classifier, but the task is binary"),
         (declared("sklearn.svm.SVCC"), DeclarationError, "Did you mean `SVC`"),
         (declared("pathlib.PurePath"), DeclarationError, "not an estimator"),
@@ -237,7 +241,7 @@ def test_a_candidate_that_cannot_do_without_pickle_is_not_stored():
             "not a transformer",
         ),
     ],
-    ids=["parameter", "kind", "name", "no estimator", "no transformer"],
+    ids=["parameter", "any keyword", "kind", "name", "no estimator", "no transformer"],
 )
 def test_a_candidate_that_cannot_be_built_is_told_why(candidate, error, said):
     rows = table(30)

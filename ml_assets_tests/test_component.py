@@ -219,7 +219,7 @@ WRONG: list[tuple[str, str, str, list[str]]] = [
     ("candidates", ".model.explodes", "lightgmb", ["Did you mean `lightgbm`?"]),
     ("class_weight", "class_weight: balanced", "class_weight: balance", ["`balanced`"]),
     ("threshold", "threshold: 0.4", "threshold: 1.4", ["between 0 and 1"]),
-    ("select", "select: roc_auc", "select: auc_roc", ["Did you mean `roc_auc`?"]),
+    ("select", "select: roc_auc", "select: roc_aux", ["Did you mean `roc_auc`?"]),
     ("gates", "metric: accuracy, min: 0.85", "metric: acuracy, min: 1", ["`accuracy`?"]),
     ("gates", "metric: accuracy, min: 0.85", "metric: accuracy", ["give `min` or `max`"]),
     ("gates", "mode: warn", "mode: warning", ["Did you mean `warn`?"]),

@@ -32,7 +32,7 @@ def test_the_reference_is_what_the_code_says():
         check=False,
     )
 
-    assert (0, "") == (done.returncode, done.stderr)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.__name__)

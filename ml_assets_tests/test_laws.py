@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from ml_assets import candidate as candidates
-from ml_assets import plots, verification
-from ml_assets.candidate import load
+from ml_assets import verification
+from ml_assets.artifact import load
+from ml_assets.digest import tree_digest
 from ml_assets.errors import (
     CandidateError,
     MLAssetsError,
@@ -41,7 +42,9 @@ from ml_assets_tests.problems import (
     SEES_B,
     Project,
     declared,
+    first_fast,
     part_of,
+    quickly,
     rows,
 )
 
@@ -52,12 +55,7 @@ TOO_HIGH = [{"metric": "accuracy", "min": 0.999}]
 @pytest.fixture(autouse=True, scope="module")
 def quick() -> Iterator[pytest.MonkeyPatch]:
     """Verification in this process, and no plots: law 7 asks for a clean process by itself."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("ML_ASSETS_HOME", "ML_ASSETS_DEFS", "MLFLOW_TRACKING_URI", "DAGSTER_HOME"):
-            patch.delenv(name, raising=False)
-        patch.setattr(production, "in_clean_process", verification.verify)
-        for plot in ("leaderboard", "judged"):
-            patch.setattr(plots, plot, lambda *_: b"")
+    with quickly() as patch:
         yield patch
 
 
@@ -300,9 +298,8 @@ def test_test_rows_are_read_only_for_challenger_and_champion(
     round_ = project.round(problem)
     project.candidates(round_)
     make_evaluation(round_)
-    assert "train.parquet" in read
-    assert "validation.parquet" in read
     assert "test.parquet" not in read
+    assert {"train.parquet", "validation.parquet"} < set(read)
     make_challenger(round_)
     assert "test.parquet" in read
     assert len(judged) == 1
@@ -360,17 +357,15 @@ def test_an_equal_model_under_another_name_is_held(project: Project) -> None:
 def test_a_gain_within_noise_is_inconclusive_and_held(project: Project) -> None:
     """The challenger's number is the greater one, by so little that chance may have made it."""
     project.production(declared(candidates={"plain": SEES_ALL}))
-    gains = {}
-    for c in (0.001, 0.003, 0.01, 0.03):
+    found: dict[float, str] = {}
+    for c in (0.001, 0.01):
         stiff = {"estimator": "linear", "params": {"C": c}}
         made = project.production(declared(candidates={"stiff": stiff}))
         assert made.comparison is not None
-        gains[made.comparison.gain] = made
-    most = gains[max(gains)]
-    assert most.comparison is not None
-    if most.comparison.gain > 0:
-        assert most.comparison.verdict == "inconclusive"
-    assert all(isinstance(m.decision, Hold) for m in gains.values())
+        found[made.comparison.gain] = made.comparison.verdict
+        assert isinstance(made.decision, Hold)
+    assert max(found) > 0
+    assert found[max(found)] == "inconclusive"
     assert project.champion() == (1, 1)
 
 
@@ -475,14 +470,20 @@ def test_a_model_changed_in_the_lake_is_refused(project: Project) -> None:
     entry = project.candidates(round_)["other"].entry
     assert entry
     (entry.path / MODEL_FILE).write_bytes(_another_model(project))
-    with pytest.raises(ModelRefused, match="not those that were recorded"):
+    with pytest.raises(
+        ModelRefused, match=r"changed after it was written|not those that were recorded"
+    ):
         make_challenger(round_)
-    with pytest.raises(ModelRefused, match="not those that were recorded"):
+    with pytest.raises(
+        ModelRefused, match=r"changed after it was written|not those that were recorded"
+    ):
         make_production(round_)
     assert project.champion() == (1, 1)
 
 
-@pytest.mark.parametrize("harm", ["another model", "one bit", "an extra file", "gone"])
+@pytest.mark.parametrize(
+    "harm", first_fast(["another model", "one bit", "an extra file", "gone"], 1)
+)
 def test_a_version_changed_in_mlflows_folder_is_refused(project: Project, harm: str) -> None:
     """Another sound model is refused as well: it is not the one that was judged."""
     project.production(declared(candidates={"weak": SEES_B}))
@@ -507,6 +508,17 @@ def test_a_version_changed_in_mlflows_folder_is_refused(project: Project, harm: 
     assert [e["event"] for e in project.stores.ledger.entries("demo")] == ["promotion"]
 
 
+def test_a_changed_score_is_not_believed(project: Project) -> None:
+    """Seen to fail before `score_on_test` verified what it found: a written 1.0 passed the floor."""
+    card = project.challenger(declared()).score.path / "card.json"
+    record = json.loads(card.read_text())
+    record["metrics"]["accuracy"] = 1.0
+    card.write_text(json.dumps(record))
+    with pytest.raises(ModelRefused, match="was changed after it was written"):
+        make_production(project.round(declared(gates=TOO_HIGH)))
+    assert project.champion() == (None, None)
+
+
 def test_a_changed_version_makes_the_run_red_with_its_reason(project: Project) -> None:
     assert project.run(declared(candidates={"weak": SEES_B})).green
     assert project.run(declared(), "dataset").green
@@ -519,6 +531,25 @@ def test_a_changed_version_makes_the_run_red_with_its_reason(project: Project) -
     assert not alone.green
     step = next(e for e in alone.result.all_events if e.event_type_value == "STEP_FAILURE")
     assert "not those that were recorded" in step.step_failure_data.error.to_string()
+    assert project.champion() == (1, 1)
+
+
+def test_a_version_whose_digest_was_changed_with_it_is_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever can write MLflow's files can write its tags and golden rows to match: the model
+    must still be the judged one.
+    """
+    monkeypatch.setattr(production, "in_clean_process", lambda *_: {})
+    project.production(declared(candidates={"weak": SEES_B}))
+    round_ = project.round(declared())
+    project.candidates(round_)
+    version = make_challenger(round_).version
+    (version.folder / MODEL_FILE).write_bytes(_another_model(project))
+    project.candidates(round_)
+    project.stores.registry.tag("demo", version.number, digest=tree_digest(version.folder))
+    with pytest.raises(ModelRefused, match="another model than the one that was judged"):
+        make_production(round_)
     assert project.champion() == (1, 1)
 
 
@@ -642,9 +673,7 @@ def test_a_damaged_candidate_is_not_trusted_when_it_is_made_again(project: Proje
     assert again.verified().digest == entry.digest
 
 
-def _interleaved(
-    monkeypatch: pytest.MonkeyPatch, others: Iterator[Any], asked: list[Any]
-) -> None:
+def _interleaved(monkeypatch: pytest.MonkeyPatch, others: Iterator[Any], asked: list[Any]) -> None:
     """Whoever decides is interrupted after the comparison: another promoter comes in between."""
     decide = production.decide
 
@@ -906,14 +935,17 @@ def test_what_no_candidate_learns_from_fits_nothing(
 
 @pytest.mark.parametrize(
     "changed",
-    [
-        {"seed": 1},
-        {"threshold": 0.4},
-        {"class_weight": "balanced"},
-        {"transform": ".model.sees_a"},
-        {"dataset": {"drop": ["b"]}},
-        {"split": {"train": 0.6, "validation": 0.25, "test": 0.15}},
-    ],
+    first_fast(
+        [
+            {"seed": 1},
+            {"threshold": 0.4},
+            {"class_weight": "balanced"},
+            {"transform": ".model.sees_a"},
+            {"dataset": {"drop": ["b"]}},
+            {"split": {"train": 0.6, "validation": 0.25, "test": 0.15}},
+        ],
+        2,
+    ),
     ids=lambda c: next(iter(c)),
 )
 def test_what_candidates_learn_from_fits_them_all(
@@ -963,7 +995,7 @@ FAILING = {
     "cannot be made": ({"estimator": ".model.cannot_be_made"}, "no such licence"),
     "unknown parameter": (
         {"estimator": "linear", "params": {"depth": 3}},
-        "does not take",
+        "linear has no parameter `depth`",
     ),
     "impossible parameter": ({"estimator": "linear", "params": {"C": -1}}, "fitting failed"),
     "wrong kind": ({"estimator": "sklearn.linear_model.Lasso"}, "is no classifier"),
@@ -976,7 +1008,7 @@ FAILING = {
 }
 
 
-@pytest.mark.parametrize("fault", FAILING)
+@pytest.mark.parametrize("fault", first_fast(FAILING, 3))
 def test_a_candidate_that_fails_is_red_with_its_error_and_loses_no_other(
     project: Project, fault: str
 ) -> None:
@@ -993,9 +1025,7 @@ def test_a_candidate_that_fails_is_red_with_its_error_and_loses_no_other(
     assert "Failed: bad" in run.check("a_candidate_is_eligible").description
     assert "production_model" in run.materialized
     assert project.stores.ledger.champion("demo")["candidate"] == "all"
-    board = make_evaluation(
-        project.round(declared(candidates={"bad": bad, "all": SEES_ALL}))
-    ).board
+    board = make_evaluation(project.round(declared(candidates={"bad": bad, "all": SEES_ALL}))).board
     assert [c.name for c in board] == ["all", "baseline", "bad"]
     assert error in (board[-1].error or "")
     assert board[-1].metrics == {}
@@ -1072,7 +1102,10 @@ def test_a_failure_is_tried_again_in_the_next_run(
 
 def test_a_refusal_says_what_where_and_what_to_do(project: Project) -> None:
     cases: list[tuple[Any, list[str]]] = [
-        (lambda: make_production(project.round(declared())), ["demo/dataset", "ml-assets run demo"]),
+        (
+            lambda: make_production(project.round(declared())),
+            ["demo/dataset", "ml-assets run demo"],
+        ),
         (
             lambda: make_dataset(project.round(declared(dataset={"path": "absent.csv"}))),
             ["No data file at", "absent.csv", "dataset.path"],

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ml_assets import verification
-from ml_assets.candidate import dump
+from ml_assets.artifact import dump
 from ml_assets.digest import tree_digest
 from ml_assets.errors import ModelRefused
 from ml_assets.verification import (
@@ -64,7 +64,7 @@ def test_a_folder_that_is_not_what_was_recorded_is_not_loaded(tmp_path, change):
 
 def test_the_digest_is_asked_before_anything_is_loaded(tmp_path, monkeypatch):
     stored(tmp_path)
-    monkeypatch.setattr("ml_assets.candidate.load", lambda *_: pytest.fail("it was loaded"))
+    monkeypatch.setattr("ml_assets.artifact.load", lambda *_: pytest.fail("it was loaded"))
     with pytest.raises(ModelRefused, match="not those that were recorded"):
         load_verified(tmp_path, "0" * 64)
 

@@ -96,8 +96,11 @@ class Registry:
             logging.getLogger("mlflow").setLevel(logging.ERROR)
             logging.getLogger("alembic").setLevel(logging.ERROR)
             self._make_store()
+            given = os.environ.get("MLFLOW_TRACKING_URI")
             mlflow.set_tracking_uri(self.uri)
             mlflow.set_registry_uri(self.uri)
+            if given is None:  # MLflow sets it, and another home's registry would take it for ours
+                os.environ.pop("MLFLOW_TRACKING_URI", None)
             self._opened["client"] = mlflow.MlflowClient(self.uri, self.uri)
         return self._opened["client"]
 

@@ -48,8 +48,13 @@ class Round:
     clock: Callable[[], float] = time.time
 
     def find(self, noun: str, key: str) -> Entry | None:
-        """It returns what this problem's lake has under a key, or None."""
-        return self.stores.lake.find(self.problem.name, noun, key)
+        """It returns what this problem's lake has under a key, or None.
+
+        Raises:
+            ModelRefused: it has it, but not as it was written.
+        """
+        entry = self.stores.lake.find(self.problem.name, noun, key)
+        return self.stores.lake.sound(entry) if entry else None
 
     def put(self, noun: str, key: str, write: Callable[[Path], dict[str, Any]]) -> Entry:
         """It makes an entry in this problem's lake."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_assets import __version__
 from ml_assets import candidate as candidates
+from ml_assets.artifact import dump
 from ml_assets.digest import digest_of, file_digest
 from ml_assets.errors import MLAssetsError
 from ml_assets.evaluation import score
@@ -111,7 +112,7 @@ def _fitting(round_: Round, name: str, declared: CandidateDeclaration, split: Sp
         parts[part] = (rows[features], rows[problem.dataset.target])
     model = candidates.build(declared, problem, target.task, parts["train"][0], round_.folder)
     fitted = candidates.fit(model, parts["train"], parts["validation"], problem, target)
-    stored = candidates.dump(fitted.model, tuple(problem.trust))
+    stored = dump(fitted.model, tuple(problem.trust))
     said = candidates.predict(fitted.model, parts["validation"][0], target)
     facts = {
         "at": round_.clock(),

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ml_assets import plots
-from ml_assets.candidate import TRUSTED_TYPES, predict
+from ml_assets.artifact import TRUSTED_TYPES
+from ml_assets.candidate import predict
 from ml_assets.dataset import Target
 from ml_assets.digest import digest_of
 from ml_assets.errors import NotMaterialized
@@ -108,12 +109,16 @@ def judge(round_: Round) -> ChallengerMade:
 def score_on_test(
     round_: Round, split: SplitMade, model_digest: str, model: Callable[[], Any]
 ) -> tuple[Entry, bool]:
-    """It returns a model's predictions and metrics on today's test rows, made once."""
+    """It returns a model's predictions and metrics on today's test rows, made once.
+
+    Raises:
+        ModelRefused: what was made was changed since, or the model was.
+    """
     target: Target = split.profile.usable_target()
     key = digest_of("score", model_digest, split.digests["test"], asdict(target))
     entry = round_.find("score", key)
     if entry is not None:
-        return entry, True
+        return entry.verified(), True
 
     def write(folder: Path) -> dict[str, Any]:
         rows = part_rows(round_, split, "test")

@@ -5,7 +5,8 @@ from typing import Any
 
 from ml_assets.candidate import Predictions
 from ml_assets.comparison import Comparison, compare
-from ml_assets.errors import MLAssetsError, PromotionRefused
+from ml_assets.digest import file_digest
+from ml_assets.errors import MLAssetsError, ModelRefused, PromotionRefused
 from ml_assets.gates import Verdict, failures
 from ml_assets.gates import dataset as dataset_gates
 from ml_assets.promotion import Champion, Hold, Promote, decide
@@ -16,7 +17,7 @@ from ml_assets.round import CARD, PREDICTIONS, Made, Round
 from ml_assets.round.candidate import provenance
 from ml_assets.round.challenger import ChallengerMade, judge, score_on_test
 from ml_assets.round.split import part_rows
-from ml_assets.verification import in_clean_process, load_verified
+from ml_assets.verification import MODEL_FILE, in_clean_process, load_verified
 
 # A decision is made anew when another promotion came in between; more often than this is a storm.
 MOST_ATTEMPTS = 5
@@ -77,8 +78,7 @@ def _decided(round_: Round) -> ProductionMade | None:
     champion = _compared(round_, before, challenger)
     decision = decide(challenger.model_digest, champion)
     if isinstance(decision, Promote):
-        trusted = tuple(round_.problem.trust)
-        in_clean_process(challenger.version.folder, challenger.version.digest, trusted)
+        _verify(round_, challenger)
     comparison = champion.comparison if champion else None
     recorded, after = _recorded(round_, decision, before, challenger, comparison)
     if not recorded:
@@ -89,6 +89,21 @@ def _decided(round_: Round) -> ProductionMade | None:
     )
     held = isinstance(decision, Hold)
     return ProductionMade([*verdicts, better], held, decision, after, challenger, comparison)
+
+
+def _verify(round_: Round, challenger: ChallengerMade) -> None:
+    """It makes sure, in a clean process, that the version is the model that the gates were asked of.
+
+    Raises:
+        ModelRefused: it is not.
+    """
+    version = challenger.version
+    in_clean_process(version.folder, version.digest, tuple(round_.problem.trust))
+    if file_digest(version.folder / MODEL_FILE) != challenger.model_digest:
+        raise ModelRefused(
+            f"Version {version.number} of {round_.problem.name} holds another model than the one "
+            "that was judged. Somebody changed it in the registry; production stays."
+        )
 
 
 def _mirror(round_: Round, champion: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ml_assets.candidate import TRUSTED_TYPES, dump, requirements
+from ml_assets.artifact import TRUSTED_TYPES, dump
+from ml_assets.candidate import requirements
 from ml_assets.digest import tree_digest
 from ml_assets.errors import ModelRefused
 from ml_assets.resources.registry import CHAMPION, DagsterRun, Registry

@@ -1,0 +1,522 @@
+"""The command line: a contract that scripts outside this repository call."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from ml_assets.command import main
+from ml_assets_tests.problems import MODEL, empty_store, quickly, rows
+
+YAML = """\
+type: ml_assets.components.MLProblem
+attributes:
+  name: demo
+  dataset: {path: data.csv, target: y, key: id, positive: "yes"}
+  candidates:
+    linear: {}
+    sees_b: {estimator: linear, transform: .model.sees_b}
+  gates:
+    - {metric: accuracy, min: 0.6}
+"""
+
+
+@dataclass
+class Answer:
+    """What a command answered."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+    def refused(self, *words: str) -> bool:
+        """Whether it ended with status 2 and one clear message that holds these words."""
+        assert self.status == 2, self
+        assert self.out == ""
+        assert "Traceback" not in self.err
+        assert self.err.count("error:") + self.err.count("Error:") == 1
+        assert all(w in self.err for w in words), self.err
+        return True
+
+
+@dataclass
+class Desk:
+    """A folder with data and declarations, where commands are typed."""
+
+    root: Path
+
+    @property
+    def file(self) -> Path:
+        return self.root / "problems" / "demo" / "defs.yaml"
+
+    def declare(self, text: str) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(text)
+        (self.file.parent / "model.py").write_text(MODEL)
+
+    def type(self, *words: str) -> Answer:
+        done = CliRunner().invoke(main, words)
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Answer(done.exit_code, done.stdout, done.stderr)
+
+
+def _desk(root: Path, patch: pytest.MonkeyPatch) -> Desk:
+    home = root / ".ml_assets"
+    (home / "mlflow").mkdir(parents=True)
+    shutil.copy(empty_store(), home / "mlflow" / "mlflow.db")
+    patch.chdir(root)
+    patch.setenv("ML_ASSETS_DEFS", str(root / "problems"))
+    # as they are by default; named here, so that what is set meanwhile is taken back
+    patch.setenv("DAGSTER_HOME", str(home / "dagster"))
+    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow' / 'mlflow.db'}")
+    rows().to_csv(root / "data.csv", index=False)
+    return Desk(root)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with quickly() as patch:
+        yield _desk(tmp_path, patch)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Desk, Answer]]:
+    """A desk where `run demo` was typed once, and what it answered."""
+    with quickly() as patch:
+        made = _desk(tmp_path_factory.mktemp("desk"), patch)
+        made.declare(YAML)
+        yield made, made.type("run", "demo", "--json")
+
+
+@pytest.fixture
+def ran(first: tuple[Desk, Answer], monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """A desk with a champion; declaration and data are put back afterwards."""
+    desk, _ = first
+    home = desk.root / ".ml_assets"
+    monkeypatch.chdir(desk.root)
+    monkeypatch.setenv("ML_ASSETS_DEFS", str(desk.root / "problems"))
+    monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow' / 'mlflow.db'}")
+    yield desk
+    desk.declare(YAML)
+    rows().to_csv(desk.root / "data.csv", index=False)
+
+
+# ------------------------------------------------------------------------------- help
+
+
+def _commands() -> dict[str, click.Command]:
+    assert isinstance(main, click.Group)
+    return main.commands
+
+
+def test_the_commands_of_the_contract_are_there() -> None:
+    assert {"new", "run", "status", "check", "ui"} <= set(_commands())
+
+
+@pytest.mark.parametrize("name", sorted(_commands()))
+def test_every_command_has_an_example_in_its_help(name: str) -> None:
+    done = CliRunner().invoke(main, [name, "--help"])
+    assert done.exit_code == 0
+    assert f"\n  ml-assets {name}" in done.stdout  # an example stands on a line of its own
+
+
+@pytest.mark.parametrize("name", sorted(set(_commands()) - {"ui", "serve"}))
+def test_every_command_can_answer_a_machine(name: str) -> None:
+    assert "--json" in CliRunner().invoke(main, [name, "--help"]).stdout
+
+
+def test_an_unknown_command_is_wrong_usage(desk: Desk) -> None:
+    assert desk.type("rum", "demo").refused("No such command", "rum")
+
+
+# -------------------------------------------------------------------------------- new
+
+
+def test_new_writes_a_declaration_that_check_accepts(desk: Desk) -> None:
+    answer = desk.type("new", "demo", "--data", "data.csv", "--target", "y")
+    assert answer.status == 0
+    attributes = yaml.safe_load(desk.file.read_text())["attributes"]
+    assert attributes["task"] == "binary"
+    assert attributes["dataset"]["path"] == "data.csv"
+    assert attributes["dataset"]["key"] == "id"
+    assert attributes["split"]["by"] == "key"
+    assert attributes["dataset"]["contract"]["min_rows"] == 300
+    assert set(attributes["dataset"]["contract"]["columns"]) == {"id", "a", "b", "y"}
+    assert desk.type("check", "demo").status == 0
+
+
+def test_new_says_what_it_inferred_and_why(desk: Desk) -> None:
+    said = desk.type("new", "demo", "--data", "data.csv", "--target", "y").out
+    assert str(desk.file) in said
+    assert "binary: inferred: the target has 2 values." in said
+    assert "`id` identifies each row" in said
+    assert "`yes` counts as positive" in said
+    assert "600 rows; 2 of 4 columns are features." in said
+    assert "Next: ml-assets run demo" in said
+    for reason in ("the target has 2 values", "identifies each row"):
+        assert reason in desk.file.read_text()
+
+
+def test_new_answers_a_machine(desk: Desk) -> None:
+    answer = desk.type("new", "demo", "--data", "data.csv", "--target", "y", "--json")
+    document = answer.document
+    assert document["problem"] == "demo"
+    assert document["file"] == str(desk.file)
+    assert document["inferred"] == yaml.safe_load(desk.file.read_text())["attributes"]
+    assert document["notes"]
+
+
+def test_new_does_not_overwrite(desk: Desk) -> None:
+    desk.declare("# mine")
+    answer = desk.type("new", "demo", "--data", "data.csv", "--target", "y")
+    assert answer.refused("exists already", str(desk.file))
+    assert desk.file.read_text() == "# mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--data", "absent.csv", "--target", "y"], ["No data file at", "absent.csv"]),
+        (["--data", "data.csv", "--target", "churn"], ["no column `churn`", "id, a, b, y"]),
+        (["--data", "bare.csv", "--target", "y"], ["`--names a,b,c`", "1.5, 2, yes"]),
+        (["--data", "empty.csv", "--target", "y"], ["empty (0 bytes)"]),
+        (["--data", "header.csv", "--target", "y"], ["0 data rows"]),
+        (["--data", "constant.csv", "--target", "y"], ["1 distinct value"]),
+        (["--data", "data.csv"], ["--target"]),
+        (["--data", "data.csv", "--target", "y", "--task", "bin"], ["'bin'", "binary"]),
+        (["--data", "data.csv", "--target", "a", "--task", "binary"], ["a binary task has 2"]),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else str(v),
+)
+def test_new_refuses_what_it_cannot_read(desk: Desk, words: list[str], told: list[str]) -> None:
+    (desk.root / "bare.csv").write_text("1.5,2,yes\n2.5,3,no\n" * 30)
+    (desk.root / "empty.csv").write_text("")
+    (desk.root / "header.csv").write_text("a,b,y\n")
+    rows().assign(y="yes").to_csv(desk.root / "constant.csv", index=False)
+    assert desk.type("new", "demo", *words).refused(*told)
+    assert not desk.file.exists()
+
+
+def test_new_reads_a_file_without_a_header(desk: Desk) -> None:
+    rows().to_csv(desk.root / "bare.csv", index=False, header=False)
+    answer = desk.type(
+        "new", "demo", "--data", "bare.csv", "--target", "y", "--names", "id, a, b, y"
+    )
+    assert answer.status == 0
+    dataset = yaml.safe_load(desk.file.read_text())["attributes"]["dataset"]
+    assert dataset["names"] == ["id", "a", "b", "y"]
+
+
+def test_new_refuses_a_name_that_no_problem_can_have(desk: Desk) -> None:
+    answer = desk.type("new", "../mine", "--data", "data.csv", "--target", "y")
+    assert answer.refused("cannot name a problem")
+    assert not (desk.root / "mine").exists()
+
+
+# -------------------------------------------------------------------------------- run
+
+
+def test_run_answers_with_the_document_of_the_contract(first: tuple[Desk, Answer]) -> None:
+    _, answer = first
+    assert answer.status == 0
+    document = answer.document
+    contract = {"problem", "run_id", "dataset", "candidates", "gates", "decision", "champion"}
+    assert contract <= set(document)
+    assert document["problem"] == "demo"
+    assert {"version", "rows", "quarantined"} <= set(document["dataset"])
+    assert document["dataset"]["rows"] == 600
+    assert document["dataset"]["quarantined"] == []
+    assert set(document["candidates"]) == {"baseline", "linear", "sees_b"}
+    for candidate in document["candidates"].values():
+        assert set(candidate) == {"metrics", "fitted", "reused", "error"}
+        assert (candidate["fitted"], candidate["reused"], candidate["error"]) == (True, False, None)
+        assert 0 < candidate["metrics"]["accuracy"] <= 1
+    for gate in document["gates"]:
+        assert {"name", "passed", "severity", "reason"} <= set(gate)
+    assert {g["name"]: g["passed"] for g in document["gates"]}["accuracy_reaches_floor"] is True
+    assert document["decision"]["promoted"] is True
+    assert "no champion yet" in document["decision"]["reason"]
+    assert {"version", "digest", "metrics"} <= set(document["champion"])
+    assert document["champion"]["version"] == 1
+
+
+def test_progress_goes_to_standard_error(first: tuple[Desk, Answer]) -> None:
+    _, answer = first
+    for step in ("dataset", "split", "candidate/linear", "evaluation", "challenger"):
+        assert f"✓  {step} " in answer.err
+    assert "✓" not in answer.out
+
+
+def test_the_run_is_on_the_instance_that_the_ui_shows(first: tuple[Desk, Answer]) -> None:
+    from dagster import DagsterInstance
+
+    desk, answer = first
+    with DagsterInstance.from_config(str(desk.root / ".ml_assets" / "dagster")) as instance:
+        run = instance.get_run_by_id(answer.document["run_id"])
+        assert run is not None
+        assert run.is_success
+        assert run.job_name == "demo"
+
+
+def test_a_second_run_says_that_nothing_was_fitted_and_holds(ran: Desk) -> None:
+    answer = ran.type("run", "demo")
+    assert answer.status == 0
+    assert "Fitted 0 of 3 candidates; 3 reused" in answer.out
+    assert "Decision: held. The challenger is the champion (version 1)." in answer.out
+    assert "Champion: version 1 (linear)" in answer.out
+    assert "Leaderboard (on validation)" in answer.out
+    assert "Where to look" in answer.out
+    assert "✓  candidate/linear" in answer.err
+
+
+def test_a_hold_is_done(ran: Desk) -> None:
+    ran.declare(YAML.replace("    linear: {}\n", ""))
+    answer = ran.type("run", "demo", "--json")
+    assert answer.status == 0
+    document = answer.document
+    assert document["decision"]["promoted"] is False
+    assert "not better" in document["decision"]["reason"]
+    assert document["candidates"]["sees_b"]["reused"] is True
+    assert document["champion"]["version"] == 1
+
+
+def test_a_failed_gate_is_status_1_with_the_gate_as_reason(ran: Desk) -> None:
+    ran.declare(YAML.replace("min: 0.6", "min: 0.999"))
+    answer = ran.type("run", "demo", "--json")
+    assert answer.status == 1
+    document = answer.document
+    assert document["decision"]["promoted"] is False
+    assert "accuracy_reaches_floor" in document["decision"]["reason"]
+    failed = [g for g in document["gates"] if not g["passed"] and g["severity"] == "ERROR"]
+    assert [g["name"] for g in failed] == ["accuracy_reaches_floor"]
+    assert document["champion"]["version"] == 1
+    assert "Traceback" not in answer.err
+    for_people = ran.type("run", "demo")
+    assert for_people.status == 1
+    assert "FAIL accuracy_reaches_floor" in for_people.out
+    assert "Decision: refused." in for_people.out
+
+
+def test_production_alone_is_refused_from_here_as_well(ran: Desk) -> None:
+    ran.declare(YAML.replace("min: 0.6", "min: 0.999"))
+    answer = ran.type("run", "demo", "--only", "production_model", "--json")
+    assert answer.status == 1
+    assert "accuracy" in answer.document["decision"]["reason"]
+
+
+def test_a_failed_data_gate_is_status_1(ran: Desk) -> None:
+    rows(30).to_csv(ran.root / "data.csv", index=False)
+    answer = ran.type("run", "demo", "--json")
+    assert answer.status == 1
+    assert (
+        "has_enough_rows: 30 rows; at least 50 are needed."
+        in (answer.document["decision"]["reason"])
+    )
+    assert answer.document["candidates"] == {}
+
+
+def test_a_failed_candidate_is_told_and_is_no_failure(ran: Desk) -> None:
+    ran.declare(YAML.replace("linear: {}", "linear: {}\n    bad: {estimator: .model.explodes}"))
+    answer = ran.type("run", "demo", "--json")
+    assert answer.status == 0
+    bad = answer.document["candidates"]["bad"]
+    assert "the kettle boiled over" in bad["error"]
+    assert (bad["metrics"], bad["fitted"], bad["reused"]) == ({}, False, False)
+
+
+def test_a_missing_data_file_is_wrong_input(ran: Desk) -> None:
+    (ran.root / "data.csv").unlink()
+    answer = ran.type("run", "demo", "--json")
+    assert answer.status == 2
+    assert "No data file at" in answer.document["errors"]["dataset"]
+    assert "No data file at" in answer.document["decision"]["reason"]
+    assert "Traceback" not in answer.err + answer.out
+
+
+def test_an_unknown_problem_is_guessed(ran: Desk) -> None:
+    assert ran.type("run", "dmeo").refused("no problem `dmeo`", "Did you mean `demo`?")
+    assert ran.type("status", "demoo").refused("Did you mean `demo`?")
+
+
+def test_only_runs_what_was_named(ran: Desk) -> None:
+    answer = ran.type("run", "demo", "--only", "candidate/sees_b", "--json")
+    assert answer.status == 0
+    assert list(answer.document["candidates"]) == ["sees_b"]
+    assert answer.document["decision"] == {
+        "promoted": False,
+        "reason": "Production was not asked in this run.",
+    }
+    answer = ran.type("run", "demo", "--only", "candidate", "--only", "dataset", "--json")
+    assert set(answer.document["candidates"]) == {"baseline", "linear", "sees_b"}
+    assert answer.document["dataset"]["rows"] == 600
+
+
+def test_only_guesses_a_misspelt_asset(ran: Desk) -> None:
+    assert ran.type("run", "demo", "--only", "evaluaton").refused("Did you mean `evaluation`?")
+
+
+def test_a_split_is_made_whole_when_one_part_is_named(ran: Desk) -> None:
+    answer = ran.type("run", "demo", "--only", "split/train", "--json")
+    assert answer.status == 0
+    assert {g["name"] for g in answer.document["gates"]} == {
+        "parts_are_disjoint",
+        "every_class_is_present",
+    }
+
+
+def test_a_declaration_that_cannot_be_loaded_is_wrong_input(ran: Desk) -> None:
+    ran.declare(YAML.replace("target: y", "targt: y"))
+    assert ran.type("run", "demo").refused("defs.yaml:4", "Did you mean `target`?")
+
+
+# --------------------------------------------------------------------- status, check
+
+
+def test_status_shows_the_champion(ran: Desk) -> None:
+    answer = ran.type("status", "demo")
+    assert answer.status == 0
+    assert "champion  version 1 (linear)" in answer.out
+    assert "decided   " in answer.out
+    document = ran.type("status", "demo", "--json").document
+    assert document["champion"]["version"] == 1
+    assert document["champion"]["metrics"]["accuracy"] > 0.6
+    assert document["dataset"]["source"] == "data.csv"
+    assert document["last_decision"]["decision"] in ("promotion", "hold")
+    everything = ran.type("status", "--json").document
+    assert [p["problem"] for p in everything["problems"]] == ["demo"]
+
+
+def test_status_before_the_first_run_says_none(desk: Desk) -> None:
+    desk.declare(YAML)
+    answer = desk.type("status", "demo")
+    assert answer.status == 0
+    assert "champion  none" in answer.out
+    document = desk.type("status", "demo", "--json").document
+    assert document["champion"] is None
+    assert document["dataset"] is None
+    assert document["last_decision"] is None
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["empty folder", "no folder"])
+@pytest.mark.parametrize("words", [["status"], ["run", "demo"]], ids=" ".join)
+def test_without_any_problem_the_next_step_is_told(
+    desk: Desk, words: list[str], there: bool
+) -> None:
+    if there:
+        (desk.root / "problems").mkdir()
+    assert desk.type(*words).refused("There is no problem in", "ml-assets new")
+
+
+def test_check_accepts_what_can_run(desk: Desk) -> None:
+    desk.declare(YAML)
+    answer = desk.type("check")
+    assert (answer.status, answer.out.strip()) == (0, "demo: ok")
+    assert desk.type("check", "--json").document == {
+        "ok": True,
+        "problems": ["demo"],
+        "faults": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        ("target: y", "targt: y", ["defs.yaml:4", "Did you mean `target`?"]),
+        (".model.sees_b", ".model.sees_bb", ["has no `sees_bb`", "Did you mean `sees_b`?"]),
+        (".model.sees_b", ".modle.sees_b", ["there is no modle.py"]),
+        ("estimator: linear", "estimator: sklearn.svm.SVCC", ["no `SVCC`", "`SVC`"]),
+        ("estimator: linear", "estimator: nowhere.Forest", ["cannot be imported"]),
+        ("data.csv", "dta.csv", ["No data file at", "dta.csv"]),
+    ],
+)
+def test_check_finds_what_cannot_run(desk: Desk, right: str, wrong: str, told: list[str]) -> None:
+    desk.declare(YAML.replace(right, wrong))
+    answer = desk.type("check")
+    assert answer.status == 2
+    assert all(t in answer.out for t in told), answer.out
+    assert "Traceback" not in answer.out + answer.err
+    machine = desk.type("check", "--json")
+    assert machine.status == 2
+    assert machine.document["ok"] is False
+    assert all(t in json.dumps(machine.document["faults"]) for t in told)
+
+
+def test_check_guesses_a_misspelt_problem(desk: Desk) -> None:
+    desk.declare(YAML)
+    assert desk.type("check", "dem").refused("Did you mean `demo`?")
+
+
+# ---------------------------------------------------------- as a script would call it
+
+
+def _called(desk: Desk, *words: str) -> Answer:
+    """It runs the installed command in a process of its own, with nothing set but what must be."""
+    kept = ("PATH", "HOME", "LANG", "PYTHONPATH", "ML_ASSETS_DEFS")
+    done = subprocess.run(
+        [sys.executable, "-m", "ml_assets.command", *words],
+        cwd=desk.root,
+        env={k: os.environ[k] for k in kept if k in os.environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.slow
+def test_a_script_gets_one_document_and_an_exit_status(desk: Desk) -> None:
+    """With a real clean process, real plots, a fresh store, and libraries that like to talk."""
+    shutil.rmtree(desk.root / ".ml_assets")
+    desk.declare(YAML)
+    answer = _called(desk, "run", "demo", "--json")
+    assert answer.status == 0, answer.err
+    assert answer.document["decision"]["promoted"] is True
+    assert "Traceback" not in answer.err
+    assert (desk.root / ".ml_assets" / "dagster").is_dir()
+    again = _called(desk, "run", "demo", "--json")
+    assert again.status == 0
+    assert all(c["reused"] for c in again.document["candidates"].values())
+    desk.declare(YAML.replace("min: 0.6", "min: 0.999"))
+    refused = _called(desk, "run", "demo", "--json")
+    assert refused.status == 1
+    assert refused.document["champion"]["version"] == 1
+    assert _called(desk, "run", "dmeo", "--json").refused("Did you mean `demo`?")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["status", "--json"], ["check", "--json"]], ids=" ".join)
+def test_other_commands_write_one_document_as_well(desk: Desk, words: list[str]) -> None:
+    desk.declare(YAML)
+    answer = _called(desk, *words)
+    assert answer.status == 0
+    assert isinstance(answer.document, dict)
+
+
+@pytest.mark.slow
+def test_new_then_run_takes_a_file_to_production(desk: Desk) -> None:
+    """The two commands of the first page, with the default candidates."""
+    frame = rows(300).assign(colour=lambda f: pd.Series(["red", "green", "blue"] * 100))
+    frame.to_csv(desk.root / "data.csv", index=False)
+    assert _called(desk, "new", "demo", "--data", "data.csv", "--target", "y").status == 0
+    answer = _called(desk, "run", "demo", "--json")
+    assert answer.status == 0, answer.err
+    assert len(answer.document["candidates"]) == 6
+    assert not [n for n, c in answer.document["candidates"].items() if c["error"]]
+    assert answer.document["decision"]["promoted"] is True
