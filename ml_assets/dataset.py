@@ -20,7 +20,7 @@ from ml_assets.errors import DatasetError, did_you_mean, shortened
 from ml_assets.problem import DatasetDeclaration, Task
 
 # Part of every dataset's key: change it when the same file would be read as different rows.
-READING = "2"
+READING = "3"
 MISSING_WORDS = ["", " ", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "<NA>", "n/a"]
 # Integer codes 0..k-1 or 1..k are classes up to this many; above, or with gaps, they are amounts.
 MOST_CODED_CLASSES = 20
@@ -75,6 +75,39 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Findings:
+    """What `integrity.inspect` found odd in the rows.
+
+    Attributes:
+        conflicts: rows whose features equal those of a row with another target.
+        constant: features with one value or none.
+        alike: features with categories that differ only in case or blanks, with an example.
+        identifiers: text features with nearly as many values as rows.
+        leaks: features that give the target away alone, with what they reach, in words.
+        together: features whose weighted sum is the target.
+    """
+
+    conflicts: int = 0
+    constant: tuple[str, ...] = ()
+    alike: tuple[tuple[str, str], ...] = ()
+    identifiers: tuple[str, ...] = ()
+    leaks: tuple[tuple[str, str], ...] = ()
+    together: tuple[str, ...] = ()
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "Findings":
+        """It returns the findings that `dataclasses.asdict` and JSON made a record of."""
+        return cls(
+            conflicts=record["conflicts"],
+            constant=tuple(record["constant"]),
+            alike=tuple((a, b) for a, b in record["alike"]),
+            identifiers=tuple(record["identifiers"]),
+            leaks=tuple((a, b) for a, b in record["leaks"]),
+            together=tuple(record["together"]),
+        )
+
+
+@dataclass(frozen=True)
 class Profile:
     """A description of a dataset that is small, and enough for its gates.
 
@@ -85,6 +118,7 @@ class Profile:
         target: what is predicted; None when the target column is absent or unusable.
         trouble: why `target` is None, as a sentence.
         duplicates: rows that equal an earlier row in every column.
+        findings: what is odd about the rows.
     """
 
     rows: int
@@ -93,6 +127,7 @@ class Profile:
     target: Target | None
     trouble: str | None
     duplicates: int
+    findings: Findings = Findings()
 
     def usable_target(self) -> Target:
         """It returns the target.
@@ -112,7 +147,8 @@ class Profile:
             listed = {k: tuple(target[k]) for k in ("classes", "counts")}
             target = Target(**{**target, **listed})
         columns = {n: Column(**c) for n, c in record["columns"].items()}
-        known = {**record, "target": target, "columns": columns}
+        findings = Findings.from_record(record["findings"])
+        known = {**record, "target": target, "columns": columns, "findings": findings}
         return cls(**{**known, "features": tuple(record["features"])})
 
 

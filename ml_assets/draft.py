@@ -17,6 +17,7 @@ import yaml
 
 from ml_assets import dataset as datasets
 from ml_assets.errors import DatasetError, shortened
+from ml_assets.integrity import inspect
 from ml_assets.problem import DatasetDeclaration, Problem, Task
 
 SAMPLE_BYTES = 1 << 18
@@ -83,6 +84,7 @@ def infer(
         rows = datasets.read(path, DatasetDeclaration(**{**reading, "path": str(path)}))
     _infer_roles(rows, target, reading, draft)
     _infer_target(rows, task, reading, draft)
+    _drop_leaks(rows, reading, draft)
     _infer_split(reading, draft)
     reading["contract"] = _contract(rows, target)
     kept = len(datasets.features(list(rows.columns), DatasetDeclaration(**reading)))
@@ -264,6 +266,21 @@ def _infer_target(
             "dataset.positive",
             f"`{positive}` counts as positive ({count / sum(found.counts):.1%} of the rows).",
         )
+
+
+def _drop_leaks(rows: pd.DataFrame, reading: dict[str, Any], draft: Draft) -> None:
+    declared = DatasetDeclaration(**reading)
+    asked = datasets.features(list(rows.columns), declared)
+    target = datasets.find_target(rows, declared, draft.attributes["task"])
+    found = inspect(rows, asked, declared.target, target)
+    told = [(name, f"gives the target away ({how})") for name, how in found.leaks]
+    told += [(name, "sums up to the target with others") for name in found.together]
+    told += [(name, "has a value for nearly each row") for name in found.identifiers]
+    for name, why in told:
+        draft.notes.append(f"`{name}` {why}: kept, but never a feature.")
+    if told:
+        reading["drop"] = [*reading.get("drop", []), *(name for name, _ in told)]
+        draft.why["dataset.drop"] = "Identifiers, counters, free text, constants, and leaks."
 
 
 def _infer_split(reading: dict[str, Any], draft: Draft) -> None:

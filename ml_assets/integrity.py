@@ -4,12 +4,12 @@ Odd things (duplicates, constants, categories that differ in case) are said.  A 
 the target away is another matter: whoever learns from it learns nothing that serves tomorrow.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from ml_assets.dataset import Target, column_type
+from ml_assets.dataset import Findings, Profile, Target, column_type
 
 SAMPLE_ROWS = 5000
 MOST_CATEGORIES = 1000
@@ -19,29 +19,6 @@ LEAK_AUC = 0.999
 LEAK_R2 = 0.9999
 ID_SHARE = 0.95
 _LEAVES = 64
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What was found in a dataset.
-
-    Attributes:
-        duplicates: rows that equal an earlier row in every column.
-        conflicts: rows whose features equal those of a row with another target.
-        constant: features with one value or none.
-        alike: features with categories that differ only in case or blanks, with an example.
-        identifiers: text features with nearly as many values as rows.
-        leaks: features that give the target away alone, with what they reach, in words.
-        together: features whose weighted sum is the target.
-    """
-
-    duplicates: int = 0
-    conflicts: int = 0
-    constant: tuple[str, ...] = ()
-    alike: tuple[tuple[str, str], ...] = ()
-    identifiers: tuple[str, ...] = ()
-    leaks: tuple[tuple[str, str], ...] = ()
-    together: tuple[str, ...] = ()
 
 
 def inspect(
@@ -59,7 +36,6 @@ def inspect(
     constant = tuple(f for f in features if frame[f].nunique(dropna=True) <= 1)
     text = [f for f in features if column_type(frame[f]) == "text" and f not in constant]
     found = Findings(
-        duplicates=int(pd.util.hash_pandas_object(frame, index=False).duplicated().sum()),
         constant=constant,
         alike=tuple((f, pair) for f in text if (pair := _alike(frame[f]))),
         identifiers=tuple(f for f in text if _identifies(frame[f])),
@@ -71,14 +47,11 @@ def inspect(
     asked = [f for f in features if f not in constant][:MOST_FEATURES]
     leaks = [(f, said) for f in asked if (said := _gives_away(sample[f], sample[name], target))]
     alone = {f for f, _ in leaks}
-    return Findings(
-        found.duplicates,
-        _conflicts(known, features, name),
-        found.constant,
-        found.alike,
-        found.identifiers,
-        tuple(leaks),
-        _sums_to_target(sample, [f for f in asked if f not in alone], name, target),
+    return replace(
+        found,
+        conflicts=_conflicts(known, features, name),
+        leaks=tuple(leaks),
+        together=_sums_to_target(sample, [f for f in asked if f not in alone], name, target),
     )
 
 
@@ -180,3 +153,11 @@ def _sums_to_target(
         return ()
     strong = np.abs(weights[:-1]) > 0.01 * y.std()
     return tuple(f for f, s in zip(numeric, strong, strict=True) if s)
+
+
+def inspected(frame: pd.DataFrame, profile: Profile, name: str) -> Profile:
+    """It returns the profile with what was found; identifiers and constants are no features."""
+    found = inspect(frame, list(profile.features), name, profile.target)
+    useless = {*found.constant, *found.identifiers}
+    kept = tuple(f for f in profile.features if f not in useless)
+    return replace(profile, features=kept, findings=found)

@@ -26,6 +26,14 @@ from ml_assets.metric import METRICS
 
 Task = Literal["binary", "multiclass", "regression"]
 Mode = Literal["enforce", "warn", "off"]
+IntegrityGate = Literal[
+    "no_feature_gives_the_target_away",
+    "rows_are_unique",
+    "labels_agree",
+    "features_vary",
+    "categories_are_distinct",
+    "no_feature_is_an_identifier",
+]
 ShortName = Literal[
     "baseline",
     "linear",
@@ -173,6 +181,11 @@ class DatasetDeclaration(Declaration):
     )
     contract: Contract = Field(
         default_factory=Contract, description="What the rows must satisfy before they are used."
+    )
+    integrity: dict[IntegrityGate, Mode] = Field(
+        default_factory=dict,
+        description="How severe an integrity gate is, where it differs from its default.",
+        examples=[{"rows_are_unique": "enforce"}],
     )
 
     @model_validator(mode="after")

@@ -115,6 +115,12 @@ def test_each_gate_is_a_check_and_only_enforced_ones_block(load: Load) -> None:
         "has_enough_rows": True,
         "target_is_usable": True,
         "columns_are_as_declared": True,
+        "no_feature_gives_the_target_away": True,
+        "rows_are_unique": False,
+        "labels_agree": False,
+        "features_vary": False,
+        "categories_are_distinct": False,
+        "no_feature_is_an_identifier": False,
     }
     assert _checks(defs, "demo/split/test") == {"parts_are_disjoint": True}
     assert _checks(defs, "demo/split/train") == {"every_class_is_present": True}

@@ -18,6 +18,14 @@ CATALOGUE: dict[str, str] = {
     "target_is_usable": "The target column is there, complete, finite, and fits the task.",
     "columns_are_as_declared": "Every column of `contract.columns` is there, with its type, "
     "range and share of missing values; so is every column that the declaration names.",
+    "no_feature_gives_the_target_away": "No feature tells the target by itself, and no features "
+    "sum up to it. Enforced unless `dataset.integrity` says otherwise, as all that follow warn.",
+    "rows_are_unique": "No row equals an earlier one.",
+    "labels_agree": "No rows with equal features have different targets.",
+    "features_vary": "No feature is constant or empty; such columns are left out.",
+    "categories_are_distinct": "No two categories differ only in case or blanks.",
+    "no_feature_is_an_identifier": "No text has a value for nearly each row; such columns are "
+    "left out.",
     "parts_are_disjoint": "No key, group or row stands in two parts of the split.",
     "every_class_is_present": "Every part of the split has rows, and train and test have rows "
     "of every class.",

@@ -1,10 +1,11 @@
 """Gates that ask a dataset, by its profile."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ml_assets.errors import did_you_mean, shortened
 from ml_assets.gates import Verdict
-from ml_assets.problem import ColumnContract, GroupBy, Problem
+from ml_assets.problem import ColumnContract, GroupBy, Mode, Problem
 
 if TYPE_CHECKING:
     from ml_assets.dataset import Column, Profile
@@ -125,9 +126,91 @@ def _faults(name: str, column: "Column", contract: ColumnContract, rows: int) ->
     return faults
 
 
+def no_feature_gives_the_target_away(profile: "Profile", problem: Problem) -> Verdict:
+    """It asks whether the target is not told by a feature, or by a sum of features."""
+    found = profile.findings
+    said = [f"`{name}` ({how})" for name, how in found.leaks]
+    if found.together:
+        said.append(f"{shortened(f'`{n}`' for n in found.together)} together sum up to it")
+    name = problem.dataset.target
+    reason = (
+        f"The target `{name}` is given away by {'; '.join(said)}. Put such columns under `drop`, "
+        "or, if they are known when a prediction is asked for, set this gate to warn."
+        if said
+        else f"No feature tells the target `{name}` by itself."
+    )
+    evidence = {"leaks": len(found.leaks) + len(found.together)}
+    return Verdict("no_feature_gives_the_target_away", not said, reason, evidence)
+
+
+def rows_are_unique(profile: "Profile", problem: Problem) -> Verdict:
+    """It asks whether no row equals an earlier one."""
+    share = profile.duplicates / max(profile.rows, 1)
+    reason = f"{profile.duplicates:,} of {profile.rows:,} rows ({share:.1%}) equal an earlier row"
+    kept = "; the split keeps equal rows together." if problem.dataset.key is None else "."
+    evidence = {"duplicates": profile.duplicates, "share": share}
+    return Verdict("rows_are_unique", profile.duplicates == 0, reason + kept, evidence)
+
+
+def labels_agree(profile: "Profile", problem: Problem) -> Verdict:
+    """It asks whether rows with equal features have equal targets."""
+    conflicts = profile.findings.conflicts
+    reason = (
+        f"{conflicts:,} of {profile.rows:,} rows have the features of a row with another "
+        f"`{problem.dataset.target}`."
+    )
+    return Verdict("labels_agree", conflicts == 0, reason, {"conflicts": conflicts})
+
+
+def features_vary(profile: "Profile", _: Problem) -> Verdict:
+    """It asks whether no feature is constant or empty."""
+    constant = profile.findings.constant
+    said = f"{shortened(constant)}: one value or none; left out." if constant else "All vary."
+    return Verdict("features_vary", not constant, said, {"constant": len(constant)})
+
+
+def categories_are_distinct(profile: "Profile", _: Problem) -> Verdict:
+    """It asks whether no two categories differ only in case or blanks."""
+    alike = profile.findings.alike
+    said = "; ".join(f"`{name}`: {pair}" for name, pair in alike[:5])
+    reason = f"Nearly the same, and kept apart: {said}." if alike else "No two are nearly the same."
+    return Verdict("categories_are_distinct", not alike, reason, {"features": len(alike)})
+
+
+def no_feature_is_an_identifier(profile: "Profile", _: Problem) -> Verdict:
+    """It asks whether no text has a value for nearly each row."""
+    found = profile.findings.identifiers
+    said = f"{shortened(found)}: a value for nearly each row; left out of the features."
+    reason = said if found else "No text has a value for nearly each row."
+    return Verdict("no_feature_is_an_identifier", not found, reason, {"identifiers": len(found)})
+
+
 ASKED = (has_enough_rows, target_is_usable, columns_are_as_declared)
+INTEGRITY = (
+    no_feature_gives_the_target_away,
+    rows_are_unique,
+    labels_agree,
+    features_vary,
+    categories_are_distinct,
+    no_feature_is_an_identifier,
+)
+
+
+def modes(problem: Problem) -> dict[str, Mode]:
+    """It returns the gates that are asked of a dataset, with how severe each is."""
+    asked: dict[str, Mode] = {gate.__name__: "enforce" for gate in ASKED}
+    for gate in INTEGRITY:
+        usual: Mode = "enforce" if gate is no_feature_gives_the_target_away else "warn"
+        declared = {str(k): v for k, v in problem.dataset.integrity.items()}
+        asked[gate.__name__] = declared.get(gate.__name__, usual)
+    return {name: mode for name, mode in asked.items() if mode != "off"}
 
 
 def ask(profile: "Profile", problem: Problem) -> list[Verdict]:
     """It returns the verdicts of all gates on the dataset."""
-    return [gate(profile, problem) for gate in ASKED]
+    asked = modes(problem)
+    return [
+        replace(gate(profile, problem), mode=asked[gate.__name__])
+        for gate in (*ASKED, *INTEGRITY)
+        if gate.__name__ in asked
+    ]

@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 
 import ml_assets
-from ml_assets.dataset import READING, Profile, describe, features, fingerprint, load, read
+from ml_assets.dataset import READING, Profile, describe, fingerprint, load, read
 from ml_assets.digest import digest_of
 from ml_assets.errors import NotMaterialized
 from ml_assets.gates import dataset as gates
 from ml_assets.gates import failures
+from ml_assets.integrity import inspected
 from ml_assets.resources.lake import Entry, write_table
 from ml_assets.round import PROFILE, ROWS, Made, Round
 from ml_assets.user_code import locate
@@ -58,7 +59,7 @@ def make_dataset(round_: Round) -> DatasetMade:
         def write(folder: Path) -> dict[str, Any]:
             table = rows if rows is not None else read(file, declared)
             write_table(table, folder / ROWS)
-            profile = describe(table, declared, problem.task)
+            profile = inspected(table, describe(table, declared, problem.task), declared.target)
             (folder / PROFILE).write_text(json.dumps(asdict(profile)))
             return {"at": round_.clock(), "source": source, "reading": _reading(round_)}
 
@@ -88,7 +89,7 @@ def current_dataset(round_: Round) -> tuple[Entry, Profile]:
 def _reading(round_: Round) -> str:
     """It names everything in the declaration that decides what is read, and how it is seen."""
     declared = round_.problem.dataset
-    seen = declared.model_dump(mode="json", exclude={"contract"})
+    seen = declared.model_dump(mode="json", exclude={"contract", "integrity"})
     types = {n: c.type for n, c in declared.contract.columns.items() if c.type}
     return digest_of(seen, types, round_.problem.task)
 
@@ -96,8 +97,3 @@ def _reading(round_: Round) -> str:
 def _content(rows: pd.DataFrame) -> str:
     hashed = pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()
     return digest_of(list(rows.columns), [str(t) for t in rows.dtypes], hashed.hex())
-
-
-def feature_columns(profile: Profile, round_: Round) -> list[str]:
-    """It returns the columns that candidates may use."""
-    return features(list(profile.columns), round_.problem.dataset)

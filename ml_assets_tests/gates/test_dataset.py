@@ -6,11 +6,13 @@ from ml_assets.dataset import describe
 from ml_assets.gates import CATALOGUE, Verdict, failures, named_apart
 from ml_assets.gates.dataset import (
     ASKED,
+    INTEGRITY,
     ask,
     columns_are_as_declared,
     has_enough_rows,
     target_is_usable,
 )
+from ml_assets.integrity import inspected
 from ml_assets_tests.conftest import dataset, problem, table
 
 
@@ -135,7 +137,7 @@ def test_an_endless_list_of_faults_is_cut():
 def test_all_gates_are_asked_and_are_in_the_catalogue():
     made = dataset(contract={"min_rows": 100})
     verdicts = ask(describe(GOOD, made, None), problem(dataset=made))
-    assert [v.name for v in verdicts] == [g.__name__ for g in ASKED]
+    assert [v.name for v in verdicts] == [g.__name__ for g in (*ASKED, *INTEGRITY)]
     assert {v.name for v in verdicts} <= set(CATALOGUE)
     assert [v.name for v in failures(verdicts)] == ["has_enough_rows"]
 
@@ -153,3 +155,59 @@ def test_only_an_enforced_failure_stops(passed, mode, stops):
 def test_verdicts_of_one_name_are_told_apart():
     same = [Verdict("x", True, "a"), Verdict("y", True, "b"), Verdict("x", False, "c")]
     assert [v.name for v in named_apart(same)] == ["x", "y", "x_2"]
+
+
+def integrity(rows: pd.DataFrame, **declared):
+    made = dataset(contract={"min_rows": 1}, **declared)
+    profile = inspected(rows, describe(rows, made, None), "y")
+    return {v.name: v for v in ask(profile, problem(dataset=made))}
+
+
+ODD = {
+    "no_feature_gives_the_target_away": (
+        lambda t: t.assign(copy=t["y"]),
+        "The target `y` is given away by `copy` (single feature AUC 1.00).",
+    ),
+    "rows_are_unique": (
+        lambda t: pd.concat([t, t.head(4)], ignore_index=True),
+        "4 of 404 rows (1.0%) equal an earlier row; the split keeps equal rows together.",
+    ),
+    "labels_agree": (
+        lambda t: pd.concat([t, t.head(1).assign(y="no"), t.head(1).assign(y="yes")]),
+        "3 of 402 rows have the features of a row with another `y`.",
+    ),
+    "features_vary": (lambda t: t.assign(same=1), "same: one value or none; left out."),
+    "categories_are_distinct": (
+        lambda t: t.assign(place=["A b", "a B "] * 200),
+        "Nearly the same, and kept apart: `place`: 'A b' and 'a B '.",
+    ),
+    "no_feature_is_an_identifier": (
+        lambda t: t.assign(uuid=[f"u-{i}" for i in range(400)]),
+        "uuid: a value for nearly each row; left out of the features.",
+    ),
+}
+
+
+def test_every_integrity_gate_has_a_case():
+    assert set(ODD) == {gate.__name__ for gate in INTEGRITY}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_integrity_gate_holds_for_ordinary_rows_and_tells_what_is_odd(name):
+    change, said = ODD[name]
+    assert integrity(table(400))[name].passed
+    verdict = integrity(change(table(400)))[name]
+    assert not verdict.passed
+    assert said in verdict.reason
+    enforced = name == "no_feature_gives_the_target_away"
+    assert verdict.mode == ("enforce" if enforced else "warn")
+
+
+@pytest.mark.parametrize("mode", ["enforce", "warn", "off"])
+def test_how_severe_an_integrity_gate_is_can_be_declared(mode):
+    leaking = table(400).assign(copy=lambda t: t["y"])
+    verdicts = integrity(leaking, integrity={"no_feature_gives_the_target_away": mode})
+    if mode == "off":
+        assert "no_feature_gives_the_target_away" not in verdicts
+    else:
+        assert verdicts["no_feature_gives_the_target_away"].stops == (mode == "enforce")

@@ -83,7 +83,7 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         "them before anything is learned; rows that fail one never become current.",
         code_version=_code(problem.dataset, source_digest(problem.dataset.loader or "", folder)),
         output_required=False,
-        check_specs=checks.dataset_specs(key),
+        check_specs=checks.dataset_specs(key, problem),
         **_common(problem, {"pandas", "parquet"}),
     )
     def dataset(

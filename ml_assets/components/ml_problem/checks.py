@@ -7,7 +7,7 @@ import dagster as dg
 
 from ml_assets.gates import CATALOGUE, Verdict
 from ml_assets.gates import challenger as challenger_gates
-from ml_assets.gates.dataset import ASKED as DATASET_GATES
+from ml_assets.gates import dataset as dataset_gates
 from ml_assets.problem import Problem
 
 
@@ -17,9 +17,9 @@ def spec(key: dg.AssetKey, name: str, mode: str = "enforce") -> dg.AssetCheckSpe
     return dg.AssetCheckSpec(name, asset=key, description=about, blocking=mode == "enforce")
 
 
-def dataset_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+def dataset_specs(key: dg.AssetKey, problem: Problem) -> list[dg.AssetCheckSpec]:
     """It returns the checks on the dataset."""
-    return [spec(key, gate.__name__) for gate in DATASET_GATES]
+    return [spec(key, name, mode) for name, mode in dataset_gates.modes(problem).items()]
 
 
 def challenger_specs(key: dg.AssetKey, problem: Problem) -> list[dg.AssetCheckSpec]:
