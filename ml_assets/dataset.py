@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -25,6 +26,8 @@ MISSING_WORDS = ["", " ", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "<N
 # Integer codes 0..k-1 or 1..k are classes up to this many; above, or with gaps, they are amounts.
 MOST_CODED_CLASSES = 20
 MOST_CLASSES = 100
+SNIFFED = 1 << 16
+MOST_CHARACTERS = 100_000  # of one text value
 # how files begin that are sometimes named .csv -> what they are, and what to do
 _OTHER_FORMATS = {
     b"\x1f\x8b": "gzip-compressed; name it .csv.gz",
@@ -83,6 +86,7 @@ class Findings:
         constant: features with one value or none.
         alike: features with categories that differ only in case or blanks, with an example.
         identifiers: text features with nearly as many values as rows.
+        dates: text features with dates in several formats, with examples.
         leaks: features that give the target away alone, with what they reach, in words.
         together: features whose weighted sum is the target.
     """
@@ -91,6 +95,7 @@ class Findings:
     constant: tuple[str, ...] = ()
     alike: tuple[tuple[str, str], ...] = ()
     identifiers: tuple[str, ...] = ()
+    dates: tuple[tuple[str, str], ...] = ()
     leaks: tuple[tuple[str, str], ...] = ()
     together: tuple[str, ...] = ()
 
@@ -102,6 +107,7 @@ class Findings:
             constant=tuple(record["constant"]),
             alike=tuple((a, b) for a, b in record["alike"]),
             identifiers=tuple(record["identifiers"]),
+            dates=tuple((a, b) for a, b in record["dates"]),
             leaks=tuple((a, b) for a, b in record["leaks"]),
             together=tuple(record["together"]),
         )
@@ -158,6 +164,8 @@ def fingerprint(path: Path) -> str:
     Raises:
         DatasetError: the file is not there or cannot be read.
     """
+    if path.is_dir():
+        raise DatasetError(f"{path} is a folder; `dataset.path` names one file.")
     try:
         return file_digest(path)
     except FileNotFoundError:
@@ -182,6 +190,9 @@ def read(path: Path, declared: DatasetDeclaration) -> pd.DataFrame:
     if path.stat().st_size == 0:
         raise DatasetError(f"{path} is empty (0 bytes).")
     table = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, declared)
+    alone = table.num_columns == 1 and path.suffix != ".parquet"
+    if alone and (hint := _other_separator(path, declared)):
+        raise DatasetError(f"{path}: 1 column found.{hint}")
     names = table.column_names
     if any(not str(n).strip() for n in names):
         at = next(i for i, n in enumerate(names) if not str(n).strip())
@@ -189,6 +200,14 @@ def read(path: Path, declared: DatasetDeclaration) -> pd.DataFrame:
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise DatasetError(f"{path}: the header names {shortened(twice)} more than once.")
+    for field in table.schema:
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            longest = pa.compute.max(pa.compute.binary_length(table.column(field.name))).as_py()
+            if (longest or 0) > MOST_CHARACTERS:
+                raise DatasetError(
+                    f"{path}: a value of `{field.name}` is {longest:,} bytes long; at most "
+                    f"{MOST_CHARACTERS:,} are read. Is a quotation mark missing?"
+                )
     if table.num_rows == 0:
         raise DatasetError(f"{path} has a header and 0 data rows.")
     return plain(table.to_pandas(date_as_object=False), path.name)
@@ -278,6 +297,8 @@ def _read_csv(path: Path, declared: DatasetDeclaration) -> pa.Table:
             f"{path} is UTF-16 (byte order mark {start[:2].hex(' ').upper()}), not "
             f"{declared.encoding}. Declare `encoding: utf-16`, or save it as UTF-8."
         )
+    if path.suffix != ".gz" and path.stat().st_size < SNIFFED and not path.read_bytes().strip():
+        raise DatasetError(f"{path} holds no rows: it is blank.")
     blank = declared.skip_initial_space
     words = list(dict.fromkeys([*MISSING_WORDS, *declared.missing]))
     words += [f" {w}" for w in words if blank and not w.startswith(" ")]
@@ -327,7 +348,8 @@ def _csv_trouble(path: Path, declared: DatasetDeclaration, error: str) -> str:
         expected, got = match.groups()
         return (
             f"{path}: line {_first_ragged_line(path, declared)} has {got} fields, {expected} "
-            "expected. Correct the line; quote values that contain the separator."
+            f"expected. Correct the line; quote values that contain the separator."
+            f"{_other_separator(path, declared)}"
         )
     if "Empty CSV" in error:
         return f"{path} holds no rows: it is blank."
@@ -337,6 +359,17 @@ def _csv_trouble(path: Path, declared: DatasetDeclaration, error: str) -> str:
             "save it as UTF-8."
         )
     return f"{path} is not readable as csv: {error[:300]}"
+
+
+def _other_separator(path: Path, declared: DatasetDeclaration) -> str:
+    """It says that the first line looks separated otherwise, when it does."""
+    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding=declared.encoding, errors="replace") as file:
+        first = file.readline(SNIFFED)
+    likely = max(",;\t|", key=first.count)
+    if likely == declared.separator or first.count(likely) <= first.count(declared.separator):
+        return ""
+    return f" The file looks {likely!r}-separated: declare `separator: {likely!r}`."
 
 
 def _first_ragged_line(path: Path, declared: DatasetDeclaration) -> int:
@@ -380,9 +413,20 @@ def load(loader: Callable[[], Any], name: str) -> pd.DataFrame:
 
 
 def features(columns: list[str], declared: DatasetDeclaration) -> list[str]:
-    """It returns the columns that candidates may use: all but target, key and dropped ones."""
-    kept_out = {declared.target, declared.key, *declared.drop}
+    """It returns the columns that candidates may use.
+
+    All but target, key and dropped ones; and those under contract only, where new ones are ignored.
+    """
+    kept_out = {declared.target, declared.key, *declared.drop, *new_columns(columns, declared)}
     return [c for c in columns if c not in kept_out]
+
+
+def new_columns(columns: list[str], declared: DatasetDeclaration) -> list[str]:
+    """It returns the columns that are not under contract, where the contract ignores such."""
+    if declared.contract.new_columns == "use":
+        return []
+    named = {*declared.contract.columns, declared.target, declared.key, *declared.drop}
+    return [c for c in columns if c not in named]
 
 
 def column_type(values: pd.Series) -> str:

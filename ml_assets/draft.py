@@ -276,6 +276,10 @@ def _drop_leaks(rows: pd.DataFrame, reading: dict[str, Any], draft: Draft) -> No
     told = [(name, f"gives the target away ({how})") for name, how in found.leaks]
     told += [(name, "sums up to the target with others") for name in found.together]
     told += [(name, "has a value for nearly each row") for name in found.identifiers]
+    if found.dates:
+        reading["integrity"] = {"dates_have_one_format": "warn"}
+        columns = shortened(name for name, _ in found.dates)
+        draft.say("dataset.integrity", f"{columns} mixes formats of dates: correct that at source.")
     for name, why in told:
         draft.notes.append(f"`{name}` {why}: kept, but never a feature.")
     if told:
@@ -303,7 +307,11 @@ def _contract(rows: pd.DataFrame, target: str) -> dict[str, Any]:
         room = 0.0 if name == target and not missing else min(1.0, 1.5 * missing + 0.05)
         rule["missing"] = round(room, 3)
         columns[str(name)] = rule
-    return {"min_rows": max(20, len(rows) // 2), "columns": columns}
+    return {
+        "min_rows": max(20, len(rows) // 2),
+        "new_columns": "ignore" if len(columns) == rows.shape[1] else "use",
+        "columns": columns,
+    }
 
 
 def render(draft: Draft, type_name: str = "ml_assets.components.MLProblem") -> str:

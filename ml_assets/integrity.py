@@ -4,6 +4,7 @@ Odd things (duplicates, constants, categories that differ in case) are said.  A 
 the target away is another matter: whoever learns from it learns nothing that serves tomorrow.
 """
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ MOST_FEATURES = 500
 # A single feature that ranks, or explains, this well was made from the target.
 LEAK_AUC = 0.999
 LEAK_R2 = 0.9999
+LEAK_ROWS = 100  # with fewer, a strong feature separates by luck
 ID_SHARE = 0.95
 _LEAVES = 64
 
@@ -39,10 +41,13 @@ def inspect(
         constant=constant,
         alike=tuple((f, pair) for f in text if (pair := _alike(frame[f]))),
         identifiers=tuple(f for f in text if _identifies(frame[f])),
+        dates=tuple((f, said) for f in text if (said := _mixed_dates(frame[f]))),
     )
     if target is None or not features:
         return found
     known = frame[frame[name].notna()]
+    if target.task == "regression":
+        known = known[np.isfinite(known[name].to_numpy(dtype="float64"))]
     sample = known.sample(min(len(known), SAMPLE_ROWS), random_state=seed)
     asked = [f for f in features if f not in constant][:MOST_FEATURES]
     leaks = [(f, said) for f in asked if (said := _gives_away(sample[f], sample[name], target))]
@@ -68,6 +73,33 @@ def _alike(values: pd.Series) -> str:
     return ""
 
 
+_DATES = {
+    "Y-m-d": re.compile(r"\d{4}-\d{1,2}-\d{1,2}\b.*"),
+    "Y/m/d": re.compile(r"\d{4}/\d{1,2}/\d{1,2}\b.*"),
+    "d.m.Y": re.compile(r"\d{1,2}\.\d{1,2}\.\d{4}\b.*"),
+    "d-m-Y or m-d-Y": re.compile(r"\d{1,2}-\d{1,2}-\d{4}\b.*"),
+    "d/m/Y or m/d/Y": re.compile(r"\d{1,2}/\d{1,2}/\d{2,4}\b.*"),
+    "month in letters": re.compile(r"(\d{1,2}[ -])?[A-Za-z]{3,9}\.?[ -]\d{1,2},? ?\d{2,4}.*"),
+    "Ymd": re.compile(r"(19|20)\d{6}(T\d{4,6})?"),
+}
+
+
+def _mixed_dates(values: pd.Series) -> str:
+    """It says which formats a column of dates mixes; empty for one format, or for no dates."""
+    seen: dict[str, str] = {}
+    matched = 0
+    distinct = [str(v).strip() for v in values.dropna().unique()[:MOST_CATEGORIES]]
+    for value in distinct:
+        kind = next((k for k, form in _DATES.items() if form.fullmatch(value)), None)
+        if kind:
+            matched += 1
+            seen.setdefault(kind, value)
+    if len(seen) < 2 or matched < 0.9 * len(distinct):
+        return ""
+    lines = {k: int((values == v).idxmax()) + 2 for k, v in seen.items()}
+    return ", ".join(f"{k} ({v!r}, line {lines[k]})" for k, v in seen.items())
+
+
 def _identifies(values: pd.Series) -> bool:
     there = values.dropna()
     return len(there) > 20 and there.nunique() > ID_SHARE * len(there)
@@ -82,7 +114,7 @@ def _conflicts(frame: pd.DataFrame, features: list[str], name: str) -> int:
 def _gives_away(feature: pd.Series, truth: pd.Series, target: Target) -> str:
     """It says how well a small tree does with one feature, on rows that it did not see."""
     codes = _as_numbers(feature)
-    if codes is None or len(codes) < 40:
+    if codes is None or len(codes) < LEAK_ROWS:
         return ""
     values = codes.reshape(-1, 1)
     half = len(values) // 2

@@ -33,6 +33,8 @@ IntegrityGate = Literal[
     "features_vary",
     "categories_are_distinct",
     "no_feature_is_an_identifier",
+    "dates_have_one_format",
+    "no_column_is_new",
 ]
 ShortName = Literal[
     "baseline",
@@ -123,6 +125,11 @@ class Contract(Declaration):
 
     min_rows: int = Field(
         50, description="Fewest rows that may be learned from.", examples=[1000], ge=1
+    )
+    new_columns: Literal["use", "ignore"] = Field(
+        "use",
+        description="What becomes of columns that the contract does not name. ignore: they are no "
+        "features, and a gate warns.",
     )
     columns: dict[str, ColumnContract] = Field(
         default_factory=dict,

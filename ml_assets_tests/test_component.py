@@ -121,6 +121,8 @@ def test_each_gate_is_a_check_and_only_enforced_ones_block(load: Load) -> None:
         "features_vary": False,
         "categories_are_distinct": False,
         "no_feature_is_an_identifier": False,
+        "dates_have_one_format": True,
+        "no_column_is_new": False,
     }
     assert _checks(defs, "demo/split/test") == {"parts_are_disjoint": True}
     assert _checks(defs, "demo/split/train") == {"every_class_is_present": True}

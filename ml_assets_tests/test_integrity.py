@@ -82,6 +82,20 @@ def test_constants_and_identifiers_are_found_and_are_no_features():
     assert {"amount", "colour", "day"} <= set(profile.features)
 
 
+def test_dates_in_several_formats_are_found_with_a_line_of_each():
+    days = ["2024-01-31", "31/01/2024", "31 Jan 2024", "20240131T120000"] * 20
+    [(name, said)] = found(table(80).assign(sent=days)).dates
+    assert name == "sent"
+    assert "Y-m-d ('2024-01-31', line 2)" in said
+    assert "d/m/Y or m/d/Y ('31/01/2024', line 3)" in said
+
+
+@pytest.mark.parametrize("form", ["%d/%m/%Y", "%d %b %Y", "%Y/%m/%d"])
+def test_dates_in_one_format_are_left_in_peace(form):
+    days = pd.date_range("2024-01-01", periods=40).strftime(form)
+    assert found(table(80).assign(sent=[*days, *days])).dates == ()
+
+
 def test_rows_without_a_target_do_not_disturb():
     rows = table(100)
     rows.loc[::10, "y"] = None
@@ -89,7 +103,9 @@ def test_rows_without_a_target_do_not_disturb():
 
 
 def test_findings_survive_their_record():
-    made = Findings(3, ("a",), (("b", "x and y"),), ("c",), (("d", "said"),), ("e", "f"))
+    made = Findings(
+        3, ("a",), (("b", "x and y"),), ("c",), (("g", "Y-m-d"),), (("d", "said"),), ("e", "f")
+    )
     from dataclasses import asdict
     from json import dumps, loads
 

@@ -26,6 +26,9 @@ CATALOGUE: dict[str, str] = {
     "categories_are_distinct": "No two categories differ only in case or blanks.",
     "no_feature_is_an_identifier": "No text has a value for nearly each row; such columns are "
     "left out.",
+    "dates_have_one_format": "No text column mixes formats of dates. Enforced by default.",
+    "no_column_is_new": "Every column is under contract. Asked where `contract.new_columns` is "
+    "`ignore`; new ones are left out.",
     "parts_are_disjoint": "No key, group or row stands in two parts of the split.",
     "every_class_is_present": "Every part of the split has rows, and train and test have rows "
     "of every class.",

@@ -83,17 +83,12 @@ def columns_are_as_declared(profile: "Profile", problem: Problem) -> Verdict:
             faults += _faults(name, profile.columns[name], contract, profile.rows)
     if not profile.features:
         faults.append("no column is left to learn from.")
-    declared = problem.dataset.contract.columns
-    new = [c for c in profile.columns if c not in declared] if declared else []
-    said = f" New columns, not under contract: {shortened(new)}." if new else ""
     if faults:
         more = f" (and {len(faults) - 10} more)" if len(faults) > 10 else ""
-        reason = " ".join(faults[:10]) + more + said
+        reason = " ".join(faults[:10]) + more
     else:
-        reason = f"{len(profile.columns)} columns, as declared.{said}"
-    return Verdict(
-        "columns_are_as_declared", not faults, reason, {"faults": len(faults), "new": len(new)}
-    )
+        reason = f"{len(profile.columns)} columns, as declared."
+    return Verdict("columns_are_as_declared", not faults, reason, {"faults": len(faults)})
 
 
 def _named_columns(problem: Problem) -> list[tuple[str, str]]:
@@ -185,6 +180,23 @@ def no_feature_is_an_identifier(profile: "Profile", _: Problem) -> Verdict:
     return Verdict("no_feature_is_an_identifier", not found, reason, {"identifiers": len(found)})
 
 
+def dates_have_one_format(profile: "Profile", _: Problem) -> Verdict:
+    """It asks whether no column mixes formats of dates: a guess would reorder time."""
+    mixed = profile.findings.dates
+    said = "; ".join(f"`{name}` mixes {how}" for name, how in mixed[:5])
+    reason = f"{said}. Write them in one format, best 2024-12-31." if mixed else "None mixes."
+    return Verdict("dates_have_one_format", not mixed, reason, {"columns": len(mixed)})
+
+
+def no_column_is_new(profile: "Profile", problem: Problem) -> Verdict:
+    """It asks whether every column is under contract, where the contract ignores new ones."""
+    from ml_assets.dataset import new_columns
+
+    new = new_columns(list(profile.columns), problem.dataset)
+    said = f"{shortened(new)}: not under contract; ignored." if new else "None is new."
+    return Verdict("no_column_is_new", not new, said, {"new": len(new)})
+
+
 ASKED = (has_enough_rows, target_is_usable, columns_are_as_declared)
 INTEGRITY = (
     no_feature_gives_the_target_away,
@@ -193,14 +205,19 @@ INTEGRITY = (
     features_vary,
     categories_are_distinct,
     no_feature_is_an_identifier,
+    dates_have_one_format,
+    no_column_is_new,
 )
+
+
+ENFORCED = (no_feature_gives_the_target_away, dates_have_one_format)
 
 
 def modes(problem: Problem) -> dict[str, Mode]:
     """It returns the gates that are asked of a dataset, with how severe each is."""
     asked: dict[str, Mode] = {gate.__name__: "enforce" for gate in ASKED}
     for gate in INTEGRITY:
-        usual: Mode = "enforce" if gate is no_feature_gives_the_target_away else "warn"
+        usual: Mode = "enforce" if gate in ENFORCED else "warn"
         declared = {str(k): v for k, v in problem.dataset.integrity.items()}
         asked[gate.__name__] = declared.get(gate.__name__, usual)
     return {name: mode for name, mode in asked.items() if mode != "off"}

@@ -10,7 +10,7 @@ import pandas as pd
 import ml_assets
 from ml_assets.dataset import READING, Profile, describe, fingerprint, load, read
 from ml_assets.digest import digest_of
-from ml_assets.errors import NotMaterialized
+from ml_assets.errors import DatasetError, NotMaterialized
 from ml_assets.gates import dataset as gates
 from ml_assets.gates import failures
 from ml_assets.integrity import inspected
@@ -46,6 +46,7 @@ def make_dataset(round_: Round) -> DatasetMade:
     rows: pd.DataFrame | None = None
     file = round_.stores.root / (declared.path or "")
     if declared.path is not None:
+        _stays_inside(file, declared.path, round_.stores.root)
         source, content = declared.path, fingerprint(file)
     else:
         assert declared.loader is not None
@@ -71,6 +72,21 @@ def make_dataset(round_: Round) -> DatasetMade:
     return DatasetMade(verdicts, reused, entry, profile, source)
 
 
+def _stays_inside(file: Path, declared: str, root: Path) -> None:
+    """It refuses a relative path that leads out of the project by `..` or by a link."""
+    try:
+        real = file.resolve(strict=True)
+    except FileNotFoundError:
+        return  # said by whoever opens it
+    except (OSError, RuntimeError):
+        raise DatasetError(f"{declared} is a link that leads nowhere.") from None
+    if not Path(declared).is_absolute() and not real.is_relative_to(root.resolve()):
+        raise DatasetError(
+            f"{declared} leads out of the project's folder. If that is meant, declare the "
+            "absolute path."
+        )
+
+
 def current_dataset(round_: Round) -> tuple[Entry, Profile]:
     """It returns the current dataset.
 
@@ -91,7 +107,8 @@ def _reading(round_: Round) -> str:
     declared = round_.problem.dataset
     seen = declared.model_dump(mode="json", exclude={"contract", "integrity"})
     types = {n: c.type for n, c in declared.contract.columns.items() if c.type}
-    return digest_of(seen, types, round_.problem.task)
+    ignored = declared.contract.new_columns == "ignore" and sorted(declared.contract.columns)
+    return digest_of(seen, types, ignored, round_.problem.task)
 
 
 def _content(rows: pd.DataFrame) -> str:

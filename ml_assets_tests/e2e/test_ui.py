@@ -312,4 +312,3 @@ def test_plain_dagster_in_the_checkout_shares_the_runs(
     with served(root, ["dagster", "dev", "-h", "127.0.0.1", "-p", str(port)], port) as shown:
         assert {ours: shown.run(ours)["status"]} == {ours: "SUCCESS"}
         assert shown.ask("{runsOrError {... on Runs {count}}}")["runsOrError"]["count"] == 2
-    assert not list(root.glob(".tmp_dagster_home_*"))

@@ -122,10 +122,16 @@ def test_a_table_without_features_is_refused():
     assert "no column is left to learn from" in verdict.reason
 
 
-def test_a_new_column_is_said_and_passes():
-    verdict = asked(columns_are_as_declared, GOOD, {n: {} for n in ("a", "b", "y")})
-    assert verdict.passed
-    assert "New columns, not under contract: c." in verdict.reason
+@pytest.mark.parametrize(("policy", "new"), [("use", []), ("ignore", ["c"])])
+def test_a_new_column_is_a_feature_or_is_said_and_ignored(policy, new):
+    rows = pd.DataFrame({"a": range(60), "b": range(60), "c": range(60), "y": [0, 1] * 30})
+    contract = {"min_rows": 1, "columns": {"a": {}, "b": {}}, "new_columns": policy}
+    made = dataset(contract=contract)
+    profile = describe(rows, made, None)
+    verdict = next(v for v in ask(profile, problem(dataset=made)) if v.name == "no_column_is_new")
+    assert verdict.passed == (not new)
+    assert list(profile.features) == [c for c in ("a", "b", "c") if c not in new]
+    assert verdict.reason == ("c: not under contract; ignored." if new else "None is new.")
 
 
 def test_an_endless_list_of_faults_is_cut():
@@ -181,6 +187,10 @@ ODD = {
         lambda t: t.assign(place=["A b", "a B "] * 200),
         "Nearly the same, and kept apart: `place`: 'A b' and 'a B '.",
     ),
+    "dates_have_one_format": (
+        lambda t: t.assign(sent=["2024-01-31", "31/01/2024"] * 200),
+        "`sent` mixes Y-m-d ('2024-01-31', line 2), d/m/Y or m/d/Y ('31/01/2024', line 3).",
+    ),
     "no_feature_is_an_identifier": (
         lambda t: t.assign(uuid=[f"u-{i}" for i in range(400)]),
         "uuid: a value for nearly each row; left out of the features.",
@@ -189,7 +199,8 @@ ODD = {
 
 
 def test_every_integrity_gate_has_a_case():
-    assert set(ODD) == {gate.__name__ for gate in INTEGRITY}
+    elsewhere = {"no_column_is_new"}
+    assert {*ODD, *elsewhere} == {gate.__name__ for gate in INTEGRITY}
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -199,7 +210,7 @@ def test_an_integrity_gate_holds_for_ordinary_rows_and_tells_what_is_odd(name):
     verdict = integrity(change(table(400)))[name]
     assert not verdict.passed
     assert said in verdict.reason
-    enforced = name == "no_feature_gives_the_target_away"
+    enforced = name in ("no_feature_gives_the_target_away", "dates_have_one_format")
     assert verdict.mode == ("enforce" if enforced else "warn")
 
 
