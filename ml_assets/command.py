@@ -188,7 +188,7 @@ def run(name: str, only: tuple[str, ...], as_json: bool) -> None:
     ml-assets run churn
     ml-assets run churn --only candidate/ours --only evaluation
     """
-    from ml_assets import running
+    from ml_assets import report, running
 
     home = _home()
     problems, definitions = _load()
@@ -199,7 +199,7 @@ def run(name: str, only: tuple[str, ...], as_json: bool) -> None:
             outcome = running.run(definitions, instance, problem, only, tell)
     except MLAssetsError as error:
         refuse(str(error))
-    answer(as_json, outcome.document, "" if as_json else outcome.text)
+    answer(as_json, outcome.document, "" if as_json else report.run_text(outcome.document))
     sys.exit(outcome.status)
 
 
@@ -271,7 +271,7 @@ def status(name: str | None, as_json: bool) -> None:
     ml-assets status
     ml-assets status churn --json
     """
-    from ml_assets import running
+    from ml_assets import report, running
 
     home = _home()
     problems, _ = _load()
@@ -283,7 +283,7 @@ def status(name: str | None, as_json: bool) -> None:
         refuse(str(error))
     document = shown[0] if name is not None else {"problems": shown}
     answer(
-        as_json, document, "\n\n".join(running.status_text(s) for s in shown) or "No problem yet."
+        as_json, document, "\n\n".join(report.status_text(s) for s in shown) or "No problem yet."
     )
 
 

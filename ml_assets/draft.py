@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 
 from ml_assets import dataset as datasets
+from ml_assets.data_file import fingerprint, read
 from ml_assets.errors import DatasetError, shortened
 from ml_assets.integrity import inspect
 from ml_assets.problem import DatasetDeclaration, Problem, Task
@@ -70,18 +71,18 @@ def infer(
     """
     reading: dict[str, Any] = {"path": shown_path, "target": target}
     draft = Draft({"name": name, "dataset": reading})
-    datasets.fingerprint(path)
+    fingerprint(path)
     if path.suffix != ".parquet" and path.is_file():
         _infer_reading(path, reading, names, draft)
     declared = DatasetDeclaration(**{**reading, "path": str(path)})
-    rows = datasets.read(path, declared)
+    rows = read(path, declared)
     if target not in rows.columns:
         raise DatasetError(_no_target(path, rows, target, names))
     words = _missing_words(rows, target)
     if words:
         reading["missing"] = words
         draft.say("dataset.missing", f"{shortened(words)} stands where a value is missing.")
-        rows = datasets.read(path, DatasetDeclaration(**{**reading, "path": str(path)}))
+        rows = read(path, DatasetDeclaration(**{**reading, "path": str(path)}))
     _infer_roles(rows, target, reading, draft)
     _infer_target(rows, task, reading, draft)
     _drop_leaks(rows, reading, draft)

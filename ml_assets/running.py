@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ml_assets.components import MLProblem
 
 DONE, FAILED, WRONG = 0, 1, 2
+DAGSTER_UI = "http://127.0.0.1:3000"
 # Errors of the input, not of the run: the command ends with status 2.
 _WRONG_INPUT = ("DatasetError", "DeclarationError")
 
@@ -31,13 +32,11 @@ class Outcome:
 
     Attributes:
         status: exit status.
-        document: for machines.
-        text: for people.
+        document: what `run --json` answers.
     """
 
     status: int
     document: dict[str, Any]
-    text: str
 
 
 @dataclass
@@ -154,7 +153,7 @@ def run(
     document = _document(component, run_id, watched, result.success)
     wrong = [m for classes, m in watched.failed.values() if any(c in _WRONG_INPUT for c in classes)]
     status = DONE if result.success else (WRONG if wrong and not document["gates"] else FAILED)
-    return Outcome(status, document, _text(component, document, watched))
+    return Outcome(status, document)
 
 
 def _selected(component: "MLProblem", job: Any, only: tuple[str, ...]) -> list[dg.AssetKey]:
@@ -188,8 +187,46 @@ def _document(
         }
         for c in watched.checked
     ]
-    candidates = {}
-    for name in problem.contenders():
+    decisions = [g for g in gates if g["name"] == "beats_the_champion"]
+    promoted = "production_model" in watched.materialized
+    evaluation = watched.materialized.get("evaluation", {})
+    return {
+        "problem": problem.name,
+        "run_id": run_id,
+        "success": success,
+        "dataset": {
+            "version": dataset.get("version"),
+            "rows": dataset.get("dagster/row_count"),
+            "quarantined": [],
+        },
+        "candidates": _candidates(list(problem.contenders()), watched, gates),
+        "select": evaluation.get("select")
+        or problem.select
+        or DEFAULT_SELECT[problem.task or "binary"],
+        "winner": evaluation.get("winner"),
+        "challenger": _challenger(watched),
+        "gates": gates,
+        "decision": {
+            "promoted": promoted,
+            "reason": decisions[-1]["reason"]
+            if decisions and success
+            else _why_undecided(watched, gates),
+        },
+        "champion": champion(problem.name, stores),
+        "errors": {step: message for step, (_, message) in watched.failed.items()},
+        "links": [
+            f"{DAGSTER_UI}/runs/{run_id}",
+            f"{DAGSTER_UI}/asset-groups  (group {problem.name})",
+            f"{stores.registry.ui}/#/models/{problem.name}",
+        ],
+    }
+
+
+def _candidates(
+    names: list[str], watched: Watched, gates: list[dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    candidates: dict[str, dict[str, Any]] = {}
+    for name in names:
         made = watched.materialized.get(f"candidate/{name}")
         error = next(
             (g["reason"] for g in gates if g["asset"] == f"candidate/{name}" and not g["passed"]),
@@ -205,30 +242,7 @@ def _document(
             "reused": reused,
             "error": error,
         }
-    decisions = [g for g in gates if g["name"] == "beats_the_champion"]
-    promoted = "production_model" in watched.materialized
-    return {
-        "problem": problem.name,
-        "run_id": run_id,
-        "success": success,
-        "dataset": {
-            "version": dataset.get("version"),
-            "rows": dataset.get("dagster/row_count"),
-            "quarantined": [],
-        },
-        "candidates": candidates,
-        "winner": watched.materialized.get("evaluation", {}).get("winner"),
-        "challenger": _challenger(watched),
-        "gates": gates,
-        "decision": {
-            "promoted": promoted,
-            "reason": decisions[-1]["reason"]
-            if decisions and success
-            else _why_undecided(watched, gates),
-        },
-        "champion": champion(problem.name, stores),
-        "errors": {step: message for step, (_, message) in watched.failed.items()},
-    }
+    return candidates
 
 
 def _challenger(watched: Watched) -> dict[str, Any] | None:
@@ -275,95 +289,6 @@ def _time(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-# ----------------------------------------------------------------- for people
-
-
-def _text(component: "MLProblem", document: dict[str, Any], watched: Watched) -> str:
-    import click
-
-    problem = component.problem
-    lines: list[str] = []
-    board = document["candidates"]
-    if board:
-        metric = _ranking_metric(problem, watched)
-        lines += ["Leaderboard (on validation)", *_board(board, metric, document["winner"]), ""]
-        fitted = sum(c["fitted"] for c in board.values())
-        reused = sum(c["reused"] for c in board.values())
-        if reused:
-            lines += [
-                f"Fitted {fitted} of {len(board)} candidates; {reused} reused: nothing that they "
-                "depend on has changed.",
-                "",
-            ]
-    if document["challenger"]:
-        metrics = document["challenger"]["metrics"]
-        shown = ", ".join(f"{k} {v:.4g}" for k, v in list(metrics.items())[:6])
-        lines += [f"Challenger {document['challenger']['candidate']} on test: {shown}", ""]
-    if document["gates"]:
-        lines.append("Gates")
-        for g in document["gates"]:
-            if g["name"] == "is_fitted" and g["passed"]:
-                continue
-            if g["name"] == "beats_the_champion":
-                continue
-            mark = "ok  " if g["passed"] else ("FAIL" if g["severity"] == "ERROR" else "warn")
-            colour = "green" if g["passed"] else ("red" if g["severity"] == "ERROR" else "yellow")
-            lines.append(f"  {click.style(mark, fg=colour)} {g['name']}: {g['reason']}")
-        lines.append("")
-    for step, message in document["errors"].items():
-        lines += [f"{click.style('failed', fg='red')} {step}: {message}", ""]
-    decided = "promoted" if document["decision"]["promoted"] else "held"
-    if not document["success"]:
-        decided = "refused"
-    lines.append(f"Decision: {decided}. {document['decision']['reason']}")
-    now = document["champion"]
-    lines.append(
-        f"Champion: version {now['version']} ({now['candidate']}), since {now['since']}."
-        if now
-        else "Champion: none."
-    )
-    lines += [
-        "",
-        "Where to look: `ml-assets ui`, then",
-        f"  http://127.0.0.1:3000/runs/{document['run_id']}",
-        f"  http://127.0.0.1:3000/asset-groups  (group {problem.name})",
-        f"  {stores_of(component).registry.ui}/#/models/{problem.name}",
-    ]
-    return "\n".join(lines)
-
-
-def _ranking_metric(problem: Any, watched: Watched) -> str:
-    made = watched.materialized.get("evaluation", {})
-    return made.get("select") or problem.select or DEFAULT_SELECT[problem.task or "binary"]
-
-
-def _board(board: dict[str, Any], metric: str, winner: str | None) -> list[str]:
-    direction = -1 if METRICS[metric][0] else 1
-    ordered = sorted(
-        board.items(),
-        key=lambda item: (
-            metric not in item[1]["metrics"],
-            direction * item[1]["metrics"].get(metric, 0),
-        ),
-    )
-    also = [
-        m for m in list(METRICS) if m != metric and any(m in c["metrics"] for c in board.values())
-    ]
-    also = [m for m in also if m in ("accuracy", "f1_macro", "log_loss", "mae", "r2")][:3]
-    lines = [f"  {'':2}{'candidate':<26}{metric:>18}" + "".join(f"{m:>11}" for m in also)]
-    for name, c in ordered:
-        mark = "*" if name == winner else " "
-        if c["error"]:
-            lines.append(f"  {mark:2}{name:<26}  failed: {c['error'][:100]}")
-            continue
-        cells = [f"{c['metrics'].get(m, float('nan')):.5g}" for m in (metric, *also)]
-        lines.append(f"  {mark:2}{name:<26}{cells[0]:>18}" + "".join(f"{v:>11}" for v in cells[1:]))
-    return lines
-
-
-# ---------------------------------------------------------------- status, check
-
-
 def status(component: "MLProblem", home: Home) -> dict[str, Any]:
     """It returns a problem's champion, dataset and last decision."""
     problem, stores = component.problem, stores_of(component)
@@ -392,28 +317,6 @@ def status(component: "MLProblem", home: Home) -> dict[str, Any]:
         },
         "home": str(home.path),
     }
-
-
-def status_text(shown: dict[str, Any]) -> str:
-    """It returns a status for people."""
-    lines = [shown["problem"]]
-    now, dataset, last = shown["champion"], shown["dataset"], shown["last_decision"]
-    if now:
-        metrics = ", ".join(f"{k} {v:.4g}" for k, v in list(now["metrics"].items())[:5])
-        lines.append(
-            f"  champion  version {now['version']} ({now['candidate']}) since {now['since']}"
-        )
-        lines.append(f"            on test: {metrics}")
-    else:
-        lines.append("  champion  none")
-    lines.append(
-        f"  dataset   {dataset['version']}, read {dataset['read_at']} from {dataset['source']}"
-        if dataset
-        else "  dataset   none"
-    )
-    if last:
-        lines.append(f"  decided   {last['decision']} at {last['at']}: {last['reason']}")
-    return "\n".join(lines)
 
 
 def faults(component: "MLProblem") -> list[str]:

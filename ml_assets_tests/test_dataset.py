@@ -8,17 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ml_assets.dataset import (
-    Profile,
-    describe,
-    features,
-    find_target,
-    fingerprint,
-    infer_task,
-    load,
-    plain,
-    read,
-)
+from ml_assets.data_file import fingerprint, load, plain, read
+from ml_assets.dataset import Profile, describe, features, find_target, infer_task
 from ml_assets.errors import DatasetError
 from ml_assets_tests.conftest import dataset, table
 

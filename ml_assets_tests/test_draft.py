@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ml_assets.dataset import read
+from ml_assets.data_file import read
 from ml_assets.draft import infer, render
 from ml_assets.errors import DatasetError
 from ml_assets.problem import Problem

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 import ml_assets
-from ml_assets.dataset import READING, Profile, describe, fingerprint, load, read
+from ml_assets.data_file import READING, fingerprint, load, read
+from ml_assets.dataset import Profile, describe
 from ml_assets.digest import digest_of
 from ml_assets.errors import DatasetError, NotMaterialized
 from ml_assets.gates import dataset as gates

@@ -1,0 +1,102 @@
+"""A report: what a run came to, and how a problem stands, in words for people."""
+
+from typing import Any
+
+import click
+
+from ml_assets.metric import METRICS
+
+
+def run_text(document: dict[str, Any]) -> str:
+    """It returns what a run came to: leaderboard, gates, decision, and where to look."""
+    lines: list[str] = []
+    board = document["candidates"]
+    if board:
+        ranked = _board(board, document["select"], document["winner"])
+        lines += ["Leaderboard (on validation)", *ranked, ""]
+        fitted = sum(c["fitted"] for c in board.values())
+        reused = sum(c["reused"] for c in board.values())
+        if reused:
+            lines += [
+                f"Fitted {fitted} of {len(board)} candidates; {reused} reused: nothing that they "
+                "depend on has changed.",
+                "",
+            ]
+    if document["challenger"]:
+        metrics = document["challenger"]["metrics"]
+        shown = ", ".join(f"{k} {v:.4g}" for k, v in list(metrics.items())[:6])
+        lines += [f"Challenger {document['challenger']['candidate']} on test: {shown}", ""]
+    if document["gates"]:
+        lines.append("Gates")
+        for g in document["gates"]:
+            if g["name"] == "is_fitted" and g["passed"]:
+                continue
+            if g["name"] == "beats_the_champion":
+                continue
+            mark = "ok  " if g["passed"] else ("FAIL" if g["severity"] == "ERROR" else "warn")
+            colour = "green" if g["passed"] else ("red" if g["severity"] == "ERROR" else "yellow")
+            lines.append(f"  {click.style(mark, fg=colour)} {g['name']}: {g['reason']}")
+        lines.append("")
+    for step, message in document["errors"].items():
+        lines += [f"{click.style('failed', fg='red')} {step}: {message}", ""]
+    decided = "promoted" if document["decision"]["promoted"] else "held"
+    if not document["success"]:
+        decided = "refused"
+    lines.append(f"Decision: {decided}. {document['decision']['reason']}")
+    now = document["champion"]
+    lines.append(
+        f"Champion: version {now['version']} ({now['candidate']}), since {now['since']}."
+        if now
+        else "Champion: none."
+    )
+    lines += ["", "Where to look: `ml-assets ui`, then", *(f"  {x}" for x in document["links"])]
+    return "\n".join(lines)
+
+
+def _board(board: dict[str, Any], metric: str, winner: str | None) -> list[str]:
+    direction = -1 if METRICS[metric][0] else 1
+    ordered = sorted(
+        board.items(),
+        key=lambda item: (
+            metric not in item[1]["metrics"],
+            direction * item[1]["metrics"].get(metric, 0),
+        ),
+    )
+    also = [
+        m for m in list(METRICS) if m != metric and any(m in c["metrics"] for c in board.values())
+    ]
+    also = [m for m in also if m in ("accuracy", "f1_macro", "log_loss", "mae", "r2")][:3]
+    lines = [f"  {'':2}{'candidate':<26}{metric:>18}" + "".join(f"{m:>11}" for m in also)]
+    for name, c in ordered:
+        mark = "*" if name == winner else " "
+        if c["error"]:
+            lines.append(f"  {mark:2}{name:<26}  failed: {c['error'][:100]}")
+            continue
+        cells = [f"{c['metrics'].get(m, float('nan')):.5g}" for m in (metric, *also)]
+        lines.append(f"  {mark:2}{name:<26}{cells[0]:>18}" + "".join(f"{v:>11}" for v in cells[1:]))
+    return lines
+
+
+# ---------------------------------------------------------------- status, check
+
+
+def status_text(shown: dict[str, Any]) -> str:
+    """It returns a status for people."""
+    lines = [shown["problem"]]
+    now, dataset, last = shown["champion"], shown["dataset"], shown["last_decision"]
+    if now:
+        metrics = ", ".join(f"{k} {v:.4g}" for k, v in list(now["metrics"].items())[:5])
+        lines.append(
+            f"  champion  version {now['version']} ({now['candidate']}) since {now['since']}"
+        )
+        lines.append(f"            on test: {metrics}")
+    else:
+        lines.append("  champion  none")
+    lines.append(
+        f"  dataset   {dataset['version']}, read {dataset['read_at']} from {dataset['source']}"
+        if dataset
+        else "  dataset   none"
+    )
+    if last:
+        lines.append(f"  decided   {last['decision']} at {last['at']}: {last['reason']}")
+    return "\n".join(lines)
