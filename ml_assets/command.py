@@ -288,6 +288,30 @@ def status(name: str | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("name")
+@click.option("--at", metavar="TIME", help="As it was at a time, like 2026-12-31T18:00:00 (UTC).")
+@_json
+def history(name: str, at: str | None, as_json: bool) -> None:
+    """Show what was decided, when, about which version, by whom and why.
+
+    With --at: who was champion at that time.
+
+    \b
+    ml-assets history churn
+    ml-assets history churn --at 2026-12-31T18:00:00
+    """
+    from ml_assets import report, running
+
+    _home()
+    problems, _ = _load()
+    try:
+        shown = running.history(_problem(problems, name), at)
+    except MLAssetsError as error:
+        refuse(str(error))
+    answer(as_json, shown, report.history_text(shown))
+
+
+@main.command()
 @click.argument("names", nargs=-1)
 @_json
 def check(names: tuple[str, ...], as_json: bool) -> None:

@@ -100,3 +100,21 @@ def status_text(shown: dict[str, Any]) -> str:
     if last:
         lines.append(f"  decided   {last['decision']} at {last['at']}: {last['reason']}")
     return "\n".join(lines)
+
+
+def history_text(shown: dict[str, Any]) -> str:
+    """It returns a problem's history for people: one decision a line, its reason below."""
+    if not shown["entries"]:
+        return f"{shown['problem']}: nothing was decided" + (
+            f" until {shown['at']}." if shown["at"] else " yet."
+        )
+    lines = []
+    for e in shown["entries"]:
+        who = f"version {e['version']}" + (f" ({e['candidate']})" if e["candidate"] else "")
+        lines.append(
+            f"{e['at']}  {e['event']:<14}  {who}" + (f", by {e['actor']}" if e["actor"] else "")
+        )
+        lines.append(f"    {e['reason']}")
+    live = f"version {shown['champion']}" if shown["champion"] else "none"
+    when = f"at {shown['at']}" if shown["at"] else "now"
+    return "\n".join([*lines, f"Champion {when}: {live}"])

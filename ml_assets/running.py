@@ -4,6 +4,7 @@ The run is executed in this process, on the instance that the UI shows.  Progres
 read from Dagster's own events.
 """
 
+import datetime
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from ml_assets.errors import MLAssetsError, did_you_mean
+from ml_assets.errors import DeclarationError, MLAssetsError, did_you_mean
 from ml_assets.metric import DEFAULT_SELECT, METRICS
 from ml_assets.resources.home import Home, find_home
+from ml_assets.resources.ledger import PROMOTION
 from ml_assets.resources.stores import Stores, open_stores
 
 if TYPE_CHECKING:
@@ -317,6 +319,42 @@ def status(component: "MLProblem", home: Home) -> dict[str, Any]:
         },
         "home": str(home.path),
     }
+
+
+def history(component: "MLProblem", at: str | None) -> dict[str, Any]:
+    """It returns the ledger of a problem, oldest first, and who was champion at a time.
+
+    Args:
+        component: the problem.
+        at: an ISO 8601 time, UTC where it names no zone; None for the whole history.
+
+    Raises:
+        DeclarationError: `at` is no time.
+        PromotionRefused: the ledger was rewritten.
+    """
+    entries = stores_of(component).ledger.entries(component.problem.name)
+    if at is not None:
+        until = _seconds(at)
+        entries = [e for e in entries if e["at"] <= until]
+    made = [e for e in entries if e["event"] == PROMOTION]
+    kept = ("number", "event", "version", "candidate", "previous", "reason", "actor", "run_id")
+    told = ("dataset_version", "config_digest", "code_version", "model_digest", "metrics")
+    return {
+        "problem": component.problem.name,
+        "at": at,
+        "champion": made[-1]["version"] if made else None,
+        "entries": [
+            {"at": _time(e["at"]), **{k: e.get(k) for k in (*kept, *told)}} for e in entries
+        ],
+    }
+
+
+def _seconds(at: str) -> float:
+    try:
+        when = datetime.datetime.fromisoformat(at)
+    except ValueError:
+        raise DeclarationError(f"`{at}` is no time. Write it as 2026-12-31T18:00:00.") from None
+    return (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
 
 
 def faults(component: "MLProblem") -> list[str]:

@@ -127,7 +127,7 @@ def _commands() -> dict[str, click.Command]:
 
 
 def test_the_commands_of_the_contract_are_there() -> None:
-    assert {"new", "run", "status", "check", "ui"} <= set(_commands())
+    assert {"new", "run", "status", "history", "check", "ui"} <= set(_commands())
 
 
 @pytest.mark.parametrize("name", sorted(_commands()))
@@ -401,6 +401,34 @@ def test_status_shows_the_champion(ran: Desk) -> None:
     assert document["last_decision"]["decision"] in ("promotion", "hold")
     everything = ran.type("status", "--json").document
     assert [p["problem"] for p in everything["problems"]] == ["demo"]
+
+
+def test_history_says_what_was_decided_when_by_whom_and_why(ran: Desk) -> None:
+    answer = ran.type("history", "demo")
+    assert answer.status == 0
+    assert "promotion" in answer.out
+    assert "There is no champion yet, and every gate holds." in answer.out
+    assert "Champion now: version 1" in answer.out
+    document = ran.type("history", "demo", "--json").document
+    [first, *_] = document["entries"]
+    assert (first["event"], first["version"], first["candidate"]) == ("promotion", 1, "linear")
+    assert first["actor"]
+    assert first["dataset_version"]
+
+
+def test_history_at_a_time_before_the_first_decision_has_no_champion(ran: Desk) -> None:
+    document = ran.type("history", "demo", "--at", "2001-01-01T00:00:00", "--json").document
+    assert document["champion"] is None
+    assert document["entries"] == []
+    assert "nothing was decided" in ran.type("history", "demo", "--at", "2001-01-01").out
+    later = ran.type("history", "demo", "--at", "2999-01-01T00:00:00+02:00", "--json").document
+    assert later["champion"] == 1
+
+
+def test_a_time_that_is_none_is_wrong_usage(ran: Desk) -> None:
+    answer = ran.type("history", "demo", "--at", "yesterday")
+    assert answer.status == 2
+    assert "`yesterday` is no time" in answer.err
 
 
 def test_status_before_the_first_run_says_none(desk: Desk) -> None:
