@@ -1,7 +1,7 @@
 """A ledger: the append-only history of decisions, one file per problem, one line per entry.
 
-It is the record of who is champion; the registry's alias mirrors it.  Each line carries the
-digest of the line before, so a rewritten past shows.
+It is the record of who is champion; the registry's alias mirrors it.  Each line carries a digest
+of itself and of the line before, so a rewritten past shows.
 """
 
 import fcntl
@@ -41,10 +41,10 @@ class Ledger:
                 entry = json.loads(line)
             except ValueError:
                 entry = {}
-            if entry.get("before") != before:
+            if entry.get("before") != before or entry.pop("seal", None) != _seal(entry):
                 raise PromotionRefused(
-                    f"{self._file(problem)}, line {number}: the ledger was rewritten; it does not "
-                    "continue the line before it. Restore the file from a backup."
+                    f"{self._file(problem)}, line {number}: the ledger was rewritten; the line was "
+                    "changed, or does not continue the one before it. Restore the file from a backup."
                 )
             before = hashlib.sha256(line).hexdigest()
             entries.append(entry)
@@ -87,10 +87,15 @@ class Decision:
         lines = self.ledger._lines(self.problem)
         before = hashlib.sha256(lines[-1]).hexdigest() if lines else ""
         whole = {"number": len(lines) + 1, **entry, "before": before}
+        line = json.dumps({**whole, "seal": _seal(whole)}, sort_keys=True).encode() + b"\n"
         file = self.ledger._file(self.problem)
         with open(file, "ab") as out:
             out.truncate(sum(len(line) + 1 for line in lines))
-            out.write(json.dumps(whole, sort_keys=True).encode() + b"\n")
+            out.write(line)
             out.flush()
             os.fsync(out.fileno())
         return whole
+
+
+def _seal(entry: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()

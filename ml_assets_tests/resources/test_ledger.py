@@ -60,11 +60,11 @@ def test_what_append_returns_is_what_is_read_later(tmp_path):
 @settings(deadline=None, max_examples=60)
 @given(st.integers(2, 6), st.data())
 def test_any_altered_removed_or_inserted_line_is_noticed(count, data):
-    """All but the last: nothing that follows it vouches for it yet."""
+    """Only the removal of the last lines does not show: nothing that follows vouches for them."""
     with TemporaryDirectory() as folder:
         ledger, file, lines = written(folder, count)
-        at = data.draw(st.integers(0, count - 2))
         how = data.draw(st.sampled_from(["altered", "removed", "doubled", "swapped", "blank"]))
+        at = data.draw(st.integers(0, count - (1 if how == "altered" else 2)))
         if how == "altered":
             entry = json.loads(lines[at])
             lines[at] = json.dumps({**entry, "version": 99}, sort_keys=True).encode() + b"\n"
