@@ -27,7 +27,7 @@ from ml_assets.problem import SHORT_NAMES, CandidateDeclaration, Problem
 from ml_assets.user_code import locate
 
 # Part of every candidate's key: change it when the same declaration would be fitted differently.
-FITTING = "1"
+FITTING = "2"
 RARE_CLASS = 0.1  # a class below this share makes a binary problem imbalanced
 
 _CLASSIFIER, _REGRESSOR = "classifier", "regressor"
@@ -228,14 +228,19 @@ def _seed(estimator: Any, seed: int) -> None:
 def _transform(
     transform: str, estimator: Any, features: pd.DataFrame, name: str, folder: Path | None
 ) -> Any:
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+    # It changes nothing, and knows the columns that it was fitted on: without it a transformer
+    # that does not ask for columns by name would be handed all of them, the target too.
+    named = FunctionTransformer()
     if transform == "none" or name == "baseline":
-        return "passthrough"
+        return named
     if transform != "auto":
         given = locate(transform, folder)
         made = given() if callable(given) else given
         if not hasattr(made, "transform"):
             raise DeclarationError(f"`{transform}` gave {type(made)}, not a transformer.")
-        return clone(made)
+        return make_pipeline(named, clone(made))
     if all(
         pd.api.types.is_numeric_dtype(t) and not pd.api.types.is_bool_dtype(t)
         for t in features.dtypes
@@ -253,7 +258,6 @@ def _transform(
     if get_tags(estimator).input_tags.allow_nan:
         return first
     from sklearn.impute import SimpleImputer
-    from sklearn.preprocessing import StandardScaler
 
     return make_pipeline(first, SimpleImputer(keep_empty_features=True), StandardScaler())
 
@@ -362,7 +366,7 @@ def predict(model: Pipeline, rows: pd.DataFrame, target: Target) -> Predictions:
         CandidateError: a feature is absent, or predicting raised.
     """
     try:
-        rows = rows[feature_names(model, rows)]
+        rows = rows[feature_names(model)]
         values = np.asarray(model.predict(rows)).reshape(len(rows))
         if target.task == "regression" or not hasattr(model, "predict_proba"):
             return Predictions(values)
@@ -380,15 +384,21 @@ def predict(model: Pipeline, rows: pd.DataFrame, target: Target) -> Predictions:
     return Predictions(values, probabilities)
 
 
-def feature_names(model: Pipeline, rows: pd.DataFrame) -> list[str]:
-    """It returns the columns that the model was fitted on, in its order."""
+def feature_names(model: Pipeline) -> list[str]:
+    """It returns the columns that the model was fitted on, in its order.
+
+    Raises:
+        CandidateError: it does not know them; to hand it all columns would hand it the target.
+    """
     named = getattr(model, "feature_names_in_", None)
-    return list(rows.columns) if named is None else list(named)
+    if named is None:
+        raise CandidateError("the model does not know the names of its features.")
+    return list(named)
 
 
 def latency_ms(model: Pipeline, rows: pd.DataFrame, times: int = 7) -> float:
     """It returns the median wall time of predicting one row, in milliseconds."""
-    rows = rows[feature_names(model, rows)]
+    rows = rows[feature_names(model)]
     took = []
     for i in range(times + 1):
         one = rows.iloc[[i % len(rows)]]

@@ -30,7 +30,7 @@ def golden(model: Any, rows: Any, target: Any) -> dict[str, Any]:
 
     from ml_assets.candidate import feature_names, predict
 
-    names = feature_names(model, rows)
+    names = feature_names(model)
     few = rows[names].head(GOLDEN_ROWS)
     said = predict(model, few, target)
     return {

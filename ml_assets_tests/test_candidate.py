@@ -276,7 +276,35 @@ def test_our_own_functions_give_estimator_and_transform(tmp_path):
 def test_a_transform_none_hands_the_table_on_as_it_is():
     rows = table(30)[["whole", "noise"]]
     model = build(declared("linear"), problem(transform="none"), "binary", rows, None)
-    assert model[0] == "passthrough"
+    pd.testing.assert_frame_equal(model[0].fit_transform(rows), rows)
+
+
+@pytest.mark.parametrize("transform", ["none", ".model.halved"])
+def test_a_model_never_sees_the_target_whatever_its_transform_asks_for(tmp_path, transform):
+    """Seen to fail: with `passthrough` for none, the model took all columns of the test rows."""
+    (tmp_path / "model.py").write_text(
+        "from sklearn.preprocessing import MinMaxScaler\n"
+        "class Halved(MinMaxScaler):\n"
+        "    def fit(self, X, y=None): return super().fit(X.to_numpy())\n"
+        "    def transform(self, X): return super().transform(X.to_numpy())\n"
+        "def halved(): return Halved()\n"
+    )
+    rows = table(60)[["whole", "noise", "y"]]
+    model = fitted(declared("linear"), rows, folder=tmp_path, of=problem(transform=transform)).model
+    assert feature_names(model) == ["whole", "noise"]
+    shuffled = rows.assign(more=1)[["y", "more", "noise", "whole"]]
+    assert list(predict(model, shuffled, target_of(rows)).values) == list(
+        model.predict(rows[["whole", "noise"]])
+    )
+
+
+def test_a_model_that_does_not_know_its_features_is_not_asked():
+    from sklearn.linear_model import LogisticRegression
+
+    rows = table(60)
+    model = LogisticRegression().fit(rows[["whole"]].to_numpy(), rows["y"])
+    with pytest.raises(CandidateError, match="does not know the names of its features"):
+        predict(model, rows, target_of(rows))
 
 
 def test_everything_random_takes_the_problems_seed_unless_its_owner_says_otherwise():
@@ -314,7 +342,7 @@ def test_columns_may_come_in_any_order_and_more_may_be_there():
     assert np.array_equal(
         predict(model, rows, target).values, predict(model, shuffled, target).values
     )
-    assert feature_names(model, shuffled) == [c for c in rows.columns if c != "y"]
+    assert feature_names(model) == [c for c in rows.columns if c != "y"]
 
 
 def test_an_absent_column_is_named():
