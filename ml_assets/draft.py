@@ -87,7 +87,7 @@ def infer(
     _infer_target(rows, task, reading, draft)
     _drop_leaks(rows, reading, draft)
     _infer_split(reading, draft)
-    reading["contract"] = _contract(rows, target)
+    reading["contract"] = _contract(rows, target, reading.get("key"))
     kept = len(datasets.features(list(rows.columns), DatasetDeclaration(**reading)))
     draft.notes.append(f"{len(rows):,} rows; {kept} of {len(rows.columns)} columns are features.")
     draft.attributes["gates"] = [
@@ -295,7 +295,7 @@ def _infer_split(reading: dict[str, Any], draft: Draft) -> None:
     draft.say("split", f"Rows are split by {said}: none changes sides when more arrive.")
 
 
-def _contract(rows: pd.DataFrame, target: str) -> dict[str, Any]:
+def _contract(rows: pd.DataFrame, target: str, key: str | None) -> dict[str, Any]:
     columns = {}
     for name in list(rows.columns)[:MOST_CONTRACT_COLUMNS]:
         values, kind = rows[name], datasets.column_type(rows[name])
@@ -305,7 +305,8 @@ def _contract(rows: pd.DataFrame, target: str) -> dict[str, Any]:
         if kind in ("integer", "number") and values.min() >= 0:
             rule["min"] = 0
         missing = float(values.isna().mean())
-        room = 0.0 if name == target and not missing else min(1.0, 1.5 * missing + 0.05)
+        whole = not missing and name in (target, key)
+        room = 0.0 if whole else min(1.0, 1.5 * missing + 0.05)
         rule["missing"] = round(room, 3)
         columns[str(name)] = rule
     return {
