@@ -312,6 +312,32 @@ def history(name: str, at: str | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("name")
+@click.option("--to", type=int, metavar="VERSION", help="Default: the champion before this one.")
+@click.option("--why", required=True, metavar="TEXT", help="The reason; kept in the ledger.")
+@_json
+def rollback(name: str, to: int | None, why: str, as_json: bool) -> None:
+    """Make an earlier champion serve again: verified in a clean process, then the pointer moves.
+
+    What it replaces is withdrawn, and not promoted again by itself.
+
+    \b
+    ml-assets rollback churn --why "wrong prices in the new data"
+    ml-assets rollback churn --to 3 --why "the last good one"
+    """
+    from ml_assets import report, running
+
+    home = _home()
+    problems, _ = _load()
+    problem = _problem(problems, name)
+    try:
+        entry = running.roll_back(problem, _instance(home), to, why)
+    except MLAssetsError as error:
+        refuse(str(error))
+    answer(as_json, entry, report.rollback_text(name, entry))
+
+
+@main.command()
 @click.argument("names", nargs=-1)
 @_json
 def check(names: tuple[str, ...], as_json: bool) -> None:

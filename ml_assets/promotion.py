@@ -48,15 +48,25 @@ class Champion:
     trouble: str | None = None
 
 
-def decide(challenger_digest: str, champion: Champion | None) -> Promote | Hold:
+def decide(
+    challenger_digest: str, champion: Champion | None, withdrawn: str | None = None
+) -> Promote | Hold:
     """It returns the decision for a challenger that passed its gates.
 
-    The same model is never promoted over itself, and a doubt is no reason to change production.
+    The same model is never promoted over itself, a doubt is no reason to change production, and
+    what somebody took out of production does not come back by itself.
+
+    Args:
+        challenger_digest: digest of the challenger's model.
+        champion: who serves now; None for nobody.
+        withdrawn: why this very model was rolled back before; None if it was not.
     """
     if champion is None:
         return Promote("There is no champion yet, and every gate holds.")
     if champion.digest == challenger_digest:
         return Hold(f"The challenger is the champion (version {champion.version}).")
+    if withdrawn is not None:
+        return Hold(f"This model was rolled back before, and stays withdrawn: {withdrawn}")
     if champion.comparison is None:
         return Hold(
             f"The champion (version {champion.version}) cannot be scored on today's test rows, so "

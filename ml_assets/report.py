@@ -118,3 +118,11 @@ def history_text(shown: dict[str, Any]) -> str:
     live = f"version {shown['champion']}" if shown["champion"] else "none"
     when = f"at {shown['at']}" if shown["at"] else "now"
     return "\n".join([*lines, f"Champion {when}: {live}"])
+
+
+def rollback_text(name: str, entry: dict[str, Any]) -> str:
+    """It returns what a rollback did, for people."""
+    return (
+        f"{name}: version {entry['version']} ({entry['candidate']}) was verified and serves again, "
+        f"in place of version {entry['previous']}.\nReason: {entry['reason']}"
+    )

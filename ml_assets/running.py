@@ -16,7 +16,7 @@ import dagster as dg
 from ml_assets.errors import DeclarationError, MLAssetsError, did_you_mean
 from ml_assets.metric import DEFAULT_SELECT, METRICS
 from ml_assets.resources.home import Home, find_home
-from ml_assets.resources.ledger import PROMOTION
+from ml_assets.resources.ledger import MAKES_CHAMPION
 from ml_assets.resources.stores import Stores, open_stores
 
 if TYPE_CHECKING:
@@ -295,7 +295,9 @@ def status(component: "MLProblem", home: Home) -> dict[str, Any]:
     """It returns a problem's champion, dataset and last decision."""
     problem, stores = component.problem, stores_of(component)
     entries = stores.ledger.entries(problem.name)
-    last = next((e for e in reversed(entries) if e["event"] in ("promotion", "hold")), None)
+    last = next(
+        (e for e in reversed(entries) if e["event"] in ("promotion", "hold", "rollback")), None
+    )
     try:
         current = stores.lake.current(problem.name, "dataset")
         dataset = {
@@ -336,7 +338,7 @@ def history(component: "MLProblem", at: str | None) -> dict[str, Any]:
     if at is not None:
         until = _seconds(at)
         entries = [e for e in entries if e["at"] <= until]
-    made = [e for e in entries if e["event"] == PROMOTION]
+    made = [e for e in entries if e["event"] in MAKES_CHAMPION]
     kept = ("number", "event", "version", "candidate", "previous", "reason", "actor", "run_id")
     told = ("dataset_version", "config_digest", "code_version", "model_digest", "metrics")
     return {
@@ -355,6 +357,36 @@ def _seconds(at: str) -> float:
     except ValueError:
         raise DeclarationError(f"`{at}` is no time. Write it as 2026-12-31T18:00:00.") from None
     return (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
+
+
+def roll_back(
+    component: "MLProblem", instance: dg.DagsterInstance, to: int | None, why: str
+) -> dict[str, Any]:
+    """It rolls a problem back, shows that in the UI, and returns the ledger's entry.
+
+    Raises:
+        PromotionRefused: there is no such earlier champion, or no reason.
+        ModelRefused: the version is not what was recorded.
+    """
+    from ml_assets.components.ml_problem.assets import actor_of
+    from ml_assets.resources.registry import DagsterRun
+    from ml_assets.round import Round
+    from ml_assets.round.rollback import roll_back as rolled_back
+
+    problem = component.problem
+    command = DagsterRun("", f"{problem.name} rollback")
+    asked = Round(problem, component.folder, stores_of(component), command, actor_of({}))
+    entry = rolled_back(asked, to, why)
+    shown = {k: entry[k] for k in ("version", "candidate", "reason", "actor", "model_digest")}
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            asset_key=[problem.name, "production_model"],
+            description=f"Rolled back to version {entry['version']}: {entry['reason']}",
+            metadata={**shown, "previous_version": entry["previous"], "event": entry["event"]},
+            tags={"dagster/data_version": entry["model_digest"][:16]},
+        )
+    )
+    return entry
 
 
 def faults(component: "MLProblem") -> list[str]:

@@ -15,8 +15,10 @@ import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner
+from dagster import AssetKey, DagsterInstance
 
 from ml_assets.command import main
+from ml_assets.resources.ledger import Ledger
 from ml_assets_tests.problems import MODEL, empty_store, quickly, rows
 
 YAML = """\
@@ -127,7 +129,7 @@ def _commands() -> dict[str, click.Command]:
 
 
 def test_the_commands_of_the_contract_are_there() -> None:
-    assert {"new", "run", "status", "history", "check", "ui"} <= set(_commands())
+    assert {"new", "run", "status", "history", "rollback", "check", "ui"} <= set(_commands())
 
 
 @pytest.mark.parametrize("name", sorted(_commands()))
@@ -429,6 +431,32 @@ def test_a_time_that_is_none_is_wrong_usage(ran: Desk) -> None:
     answer = ran.type("history", "demo", "--at", "yesterday")
     assert answer.status == 2
     assert "`yesterday` is no time" in answer.err
+
+
+def test_a_rollback_without_an_earlier_champion_is_wrong_usage(ran: Desk) -> None:
+    answer = ran.type("rollback", "demo", "--why", "it drifts")
+    assert answer.status == 2
+    assert "cannot be rolled back to a champion before this one" in answer.err
+    assert ran.type("rollback", "demo").status == 2
+
+
+def test_a_rollback_moves_the_champion_and_is_seen_by_dagster(desk: Desk) -> None:
+    desk.declare(YAML)
+    assert desk.type("run", "demo", "--json").document["decision"]["promoted"]
+    ledger = desk.root / ".ml_assets" / "ledger" / "demo.jsonl"
+    first = json.loads(ledger.read_text().splitlines()[0])
+    with Ledger(ledger.parent).deciding("demo") as deciding:  # as if version 2 had come since
+        del first["seal"], first["number"], first["before"]
+        deciding.append({**first, "version": 2, "model_digest": "another", "previous": 1})
+    answer = desk.type("rollback", "demo", "--why", "it drifts")
+    assert answer.status == 0
+    assert "version 1 (linear) was verified and serves again, in place of version 2" in answer.out
+    assert desk.type("status", "demo", "--json").document["champion"]["version"] == 1
+    with DagsterInstance.from_config(str(desk.root / ".ml_assets" / "dagster")) as instance:
+        event = instance.get_latest_materialization_event(AssetKey(["demo", "production_model"]))
+    assert event
+    assert event.asset_materialization
+    assert event.asset_materialization.metadata["reason"].value == "it drifts"
 
 
 def test_status_before_the_first_run_says_none(desk: Desk) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 
 from ml_assets.errors import PromotionRefused
 
-PROMOTION, HOLD = "promotion", "hold"
+PROMOTION, HOLD, ROLLBACK = "promotion", "hold", "rollback"
+MAKES_CHAMPION = (PROMOTION, ROLLBACK)
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,13 @@ class Ledger:
 
     def champion(self, problem: str) -> dict[str, Any] | None:
         """It returns the entry that made the champion, or None."""
-        made = [e for e in self.entries(problem) if e["event"] == PROMOTION]
+        made = [e for e in self.entries(problem) if e["event"] in MAKES_CHAMPION]
         return made[-1] if made else None
+
+    def withdrawn(self, problem: str, model_digest: str) -> dict[str, Any] | None:
+        """It returns the rollback that took a model out of production, or None."""
+        taken = [e for e in self.entries(problem) if e.get("withdrawn") == model_digest]
+        return taken[-1] if taken else None
 
     @contextmanager
     def deciding(self, problem: str) -> Iterator["Decision"]:

@@ -76,7 +76,8 @@ def _decided(round_: Round) -> ProductionMade | None:
     if before is not None:
         _mirror(round_, before)
     champion = _compared(round_, before, challenger)
-    decision = decide(challenger.model_digest, champion)
+    rolled = round_.stores.ledger.withdrawn(round_.problem.name, challenger.model_digest)
+    decision = decide(challenger.model_digest, champion, rolled["reason"] if rolled else None)
     if isinstance(decision, Promote):
         _verify(round_, challenger)
     comparison = champion.comparison if champion else None

@@ -6,7 +6,7 @@ came back.  Heavy libraries are imported when an asset runs, never when definiti
 
 import getpass
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +49,12 @@ def _round(context: Any, problem: Problem, folder: Path | None, stores: Stores) 
     from ml_assets.round import Round
 
     run = context.run
-    actor = run.tags.get("ml_assets/actor") or os.environ.get("ML_ASSETS_ACTOR") or _user()
-    return Round(problem, folder, stores, DagsterRun(run.run_id, run.job_name), actor)
+    return Round(problem, folder, stores, DagsterRun(run.run_id, run.job_name), actor_of(run.tags))
+
+
+def actor_of(tags: Mapping[str, str]) -> str:
+    """It returns who acts: a run's tag, ML_ASSETS_ACTOR, or the user of the machine."""
+    return tags.get("ml_assets/actor") or os.environ.get("ML_ASSETS_ACTOR") or _user()
 
 
 def _user() -> str:
