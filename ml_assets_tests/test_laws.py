@@ -677,8 +677,8 @@ def _interleaved(monkeypatch: pytest.MonkeyPatch, others: Iterator[Any], asked: 
     """Whoever decides is interrupted after the comparison: another promoter comes in between."""
     decide = production.decide
 
-    def slowly(digest: str, champion: Any) -> Any:
-        answer = decide(digest, champion)
+    def slowly(digest: str, champion: Any, withdrawn: str | None) -> Any:
+        answer = decide(digest, champion, withdrawn)
         asked.append((champion and champion.version, type(answer).__name__))
         with monkeypatch.context() as now:
             now.setattr(production, "decide", decide)
@@ -1200,7 +1200,7 @@ def test_a_rewritten_past_is_noticed_before_anything_is_decided(project: Project
     first, second = file.read_text().splitlines()
     forged = json.dumps({**json.loads(first), "actor": "somebody else"}, sort_keys=True)
     file.write_text(f"{forged}\n{second}\n")
-    with pytest.raises(PromotionRefused, match=r"line 2: the ledger was rewritten"):
+    with pytest.raises(PromotionRefused, match=r"line 1: the ledger was rewritten"):
         make_production(project.round(declared()))
 
 

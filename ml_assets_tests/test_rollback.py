@@ -40,12 +40,14 @@ def test_what_was_rolled_back_is_not_promoted_again_by_itself(twice: Project) ->
     assert twice.champion() == (1, 1)
 
 
+@pytest.mark.slow
 def test_somebody_may_bring_it_back_by_name(twice: Project) -> None:
     roll_back(twice.round(declared()), None, "prices were wrong")
     roll_back(twice.round(declared()), 2, "the prices were right after all")
     assert twice.champion() == (2, 2)
 
 
+@pytest.mark.slow
 def test_another_rollback_does_not_return_to_what_was_withdrawn(twice: Project) -> None:
     roll_back(twice.round(declared()), None, "prices were wrong")
     with pytest.raises(PromotionRefused, match="cannot be rolled back to a champion before"):
@@ -53,19 +55,15 @@ def test_another_rollback_does_not_return_to_what_was_withdrawn(twice: Project) 
     assert twice.champion() == (1, 1)
 
 
-@pytest.mark.parametrize(
-    ("to", "why", "said"),
-    [
+def test_a_rollback_to_nowhere_or_for_no_reason_is_refused(twice: Project) -> None:
+    cases = [
         (2, "x", "rolled back to version 2"),
         (9, "x", r"version 9\. Champions so far: version 1, version 2; now: version 2"),
         (1, "  ", "needs a reason"),
-    ],
-)
-def test_a_rollback_to_nowhere_or_for_no_reason_is_refused(
-    twice: Project, to: int, why: str, said: str
-) -> None:
-    with pytest.raises(PromotionRefused, match=said):
-        roll_back(twice.round(declared()), to, why)
+    ]
+    for to, why, said in cases:
+        with pytest.raises(PromotionRefused, match=said):
+            roll_back(twice.round(declared()), to, why)
     assert twice.champion() == (2, 2)
 
 
@@ -74,6 +72,7 @@ def test_without_a_champion_there_is_nothing_to_roll_back(project: Project) -> N
         roll_back(project.round(declared()), None, "why not")
 
 
+@pytest.mark.slow
 def test_a_version_that_was_changed_does_not_serve_again(twice: Project) -> None:
     folder = twice.stores.registry.version("demo", 1).folder
     (folder / MODEL_FILE).write_bytes(b"something else")
@@ -82,6 +81,7 @@ def test_a_version_that_was_changed_does_not_serve_again(twice: Project) -> None
     assert twice.champion() == (2, 2)
 
 
+@pytest.mark.slow
 def test_a_champion_that_changed_meanwhile_is_not_overwritten(
     twice: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
