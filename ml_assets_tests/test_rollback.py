@@ -96,6 +96,7 @@ def test_a_champion_that_changed_meanwhile_is_not_overwritten(
     assert [e["reason"] for e in twice.stores.ledger.entries("demo")][-1] == "I was first"
 
 
+@pytest.mark.slow
 def test_a_crash_between_ledger_and_alias_is_mended(
     twice: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
