@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import click
 
 import ml_assets
-from ml_assets.errors import MLAssetsError, did_you_mean, shortened
+from ml_assets.errors import MLAssetsError, ModelRefused, did_you_mean, shortened
 from ml_assets.resources.home import Home, find_home, find_root, problems_folder
 
 DONE, FAILED, WRONG = 0, 1, 2
@@ -56,10 +56,10 @@ def progress() -> Iterator[Callable[[str], None]]:
         os.close(answers)
 
 
-def refuse(message: str) -> NoReturn:
-    """It ends with status 2 and one message."""
+def refuse(message: str, status: int = WRONG) -> NoReturn:
+    """It ends with one message and a status: 2 for wrong usage or input, unless said otherwise."""
     say(click.style("error: ", fg="red", bold=True) + message)
-    sys.exit(WRONG)
+    sys.exit(status)
 
 
 def answer(as_json: bool, document: Any, text: str) -> None:
@@ -332,6 +332,8 @@ def rollback(name: str, to: int | None, why: str, as_json: bool) -> None:
     problem = _problem(problems, name)
     try:
         entry = running.roll_back(problem, _instance(home), to, why)
+    except ModelRefused as error:  # nothing was wrong with the asking
+        refuse(str(error), FAILED)
     except MLAssetsError as error:
         refuse(str(error))
     answer(as_json, entry, report.rollback_text(name, entry))
