@@ -440,6 +440,7 @@ def test_a_rollback_without_an_earlier_champion_is_wrong_usage(ran: Desk) -> Non
     assert ran.type("rollback", "demo").status == 2
 
 
+@pytest.mark.slow
 def test_a_rollback_moves_the_champion_and_is_seen_by_dagster(desk: Desk) -> None:
     desk.declare(YAML)
     assert desk.type("run", "demo", "--json").document["decision"]["promoted"]

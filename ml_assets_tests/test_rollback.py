@@ -32,6 +32,7 @@ def test_the_champion_before_serves_again(twice: Project) -> None:
     assert (entry["reason"], entry["actor"]) == ("prices were wrong", "a tester")
 
 
+@pytest.mark.slow
 def test_what_was_rolled_back_is_not_promoted_again_by_itself(twice: Project) -> None:
     roll_back(twice.round(declared()), None, "prices were wrong")
     made = twice.production(declared())
@@ -55,6 +56,7 @@ def test_another_rollback_does_not_return_to_what_was_withdrawn(twice: Project) 
     assert twice.champion() == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_rollback_to_nowhere_or_for_no_reason_is_refused(twice: Project) -> None:
     cases = [
         (2, "x", "rolled back to version 2"),
