@@ -59,7 +59,6 @@ class Watched:
     materialized: dict[str, dict[str, Any]] = field(default_factory=dict)
     checked: list[Any] = field(default_factory=list)
     failed: dict[str, tuple[list[str], str]] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
 
     def see(self, record: Any) -> None:
         """It takes note of one event and tells of it."""
@@ -85,7 +84,6 @@ class Watched:
                 self.failed[step] = classes, message
             self.say(f"  ✗  {step:<36} {self._took(step):>8}")
         elif kind == "STEP_SKIPPED":
-            self.skipped.append(step)
             self.say(f"  –  {step:<36}  skipped")
 
     def _noun(self, step: str) -> str:

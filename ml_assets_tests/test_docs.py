@@ -69,3 +69,14 @@ def test_files_named_in_the_documents_exist():
             assert (document.parent / link).exists(), f"{document.name}: {link}"
         for script in re.findall(r"`(scripts/\w+|benchmarks/[\w.]+)", document.read_text()):
             assert (ROOT / script).exists(), f"{document.name}: {script}"
+
+
+def test_every_command_and_option_that_a_text_names_exists():
+    """Seen to fail: a scaffolded file once advised `ml-assets check --keys`."""
+    files = [*(ROOT / "ml_assets").rglob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    for file in files:
+        for name, rest in re.findall(r"`ml-assets ([a-z]+)([^`\n]*)`", file.read_text()):
+            assert name in main.commands, f"{file.name}: ml-assets {name}"
+            known = {o for p in main.commands[name].params for o in p.opts} | {"--help"}
+            for option in re.findall(r"--[a-z-]+", rest):
+                assert option in known, f"{file.name}: ml-assets {name} {option}"

@@ -3,7 +3,8 @@
 from dagster.components import Scaffolder, ScaffoldRequest
 
 SMALLEST = """\
-# A prediction problem. Every key: `ml-assets check --keys`, or the docs tab of the Dagster UI.
+# A prediction problem. Every key is described in docs/reference.md and in Dagster's docs tab;
+# `ml-assets check {name}` validates this file, `ml-assets run {name}` brings it to production.
 type: {type_name}
 attributes:
   name: {name}
