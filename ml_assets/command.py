@@ -340,6 +340,50 @@ def rollback(name: str, to: int | None, why: str, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("name")
+@_json
+def quarantine(name: str, as_json: bool) -> None:
+    """Show the refused batches of a problem, with their reasons.
+
+    \b
+    ml-assets quarantine churn
+    """
+    from ml_assets import report, running
+
+    _home()
+    problems, _ = _load()
+    try:
+        shown = running.quarantine(_problem(problems, name))
+    except MLAssetsError as error:
+        refuse(str(error))
+    answer(as_json, shown, report.quarantine_text(shown))
+
+
+@main.command()
+@click.argument("name")
+@click.argument("batch")
+@click.option("--why", required=True, metavar="TEXT", help="The reason; kept in the ledger.")
+@_json
+def release(name: str, batch: str, why: str, as_json: bool) -> None:
+    """Let a refused batch in at the next run, although it breaches its contract.
+
+    BATCH is its file name, or the first digits of its digest. A file that cannot be read stays out.
+
+    \b
+    ml-assets release churn 2026-11-23.csv --why "the new tariff is negative by design"
+    """
+    from ml_assets import report, running
+
+    _home()
+    problems, _ = _load()
+    try:
+        entry = running.release(_problem(problems, name), batch, why)
+    except MLAssetsError as error:
+        refuse(str(error))
+    answer(as_json, entry, report.release_text(name, entry))
+
+
+@main.command()
 @click.argument("names", nargs=-1)
 @_json
 def check(names: tuple[str, ...], as_json: bool) -> None:

@@ -1,12 +1,18 @@
-"""A data file: read as rows with plain column types, or refused with what is wrong and where."""
+"""A data file: read as rows with plain column types, or refused with what is wrong and where.
 
+A file is read once, in pieces of bounded size, and named by the bytes that were read.
+"""
+
+import contextlib
 import csv
 import gzip
+import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,17 +25,45 @@ from ml_assets.digest import file_digest
 from ml_assets.errors import DatasetError, shortened
 from ml_assets.problem import DatasetDeclaration
 
+T = TypeVar("T")
 # Part of every dataset's key: change it when the same file would be read as different rows.
-READING = "3"
+READING = "4"
 MISSING_WORDS = ["", " ", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "<NA>", "n/a"]
 SNIFFED = 1 << 16
 MOST_CHARACTERS = 100_000  # of one text value
+# A piece of a file in memory. Types are inferred from the first, so it is large.
+PIECE_BYTES = 1 << 25
+PIECE_ROWS = 1 << 18
+MOST_LINES_NAMED = 5
 # how files begin that are sometimes named .csv -> what they are, and what to do
 _OTHER_FORMATS = {
     b"\x1f\x8b": "gzip-compressed; name it .csv.gz",
     b"PAR1\x15": "Parquet; name it .parquet",
     b"PK\x03\x04": "a zip or Excel file; save it as csv",
 }
+# What a column is read as when a later piece does not fit the type of the first.
+_WIDER = {"null": pa.int64(), "int64": pa.float64()}
+
+
+@dataclass
+class Seen:
+    """What is known of a file once it was read to its end.
+
+    Attributes:
+        digest: SHA-256 of its bytes, 64 hex digits.
+        left_out: lines of another width that were left out, with their number of fields.
+    """
+
+    digest: str = ""
+    left_out: list[tuple[int, int]] = field(default_factory=list)
+
+
+class _TypesDiffer(Exception):
+    """A later piece does not fit a type that was inferred from the first."""
+
+    def __init__(self, column: str, wider: pa.DataType) -> None:
+        super().__init__(column)
+        self.column, self.wider = column, wider
 
 
 def fingerprint(path: Path) -> str:
@@ -59,32 +93,146 @@ def read(path: Path, declared: DatasetDeclaration) -> pd.DataFrame:
     Raises:
         DatasetError: with the file, the place where known, and what to do.
     """
+    table, _ = read_through(path, declared, {}, lambda pieces: pa.concat_tables(list(pieces)))
+    return as_frame(table)
+
+
+def read_through(
+    path: Path,
+    declared: DatasetDeclaration,
+    known: dict[str, pa.DataType],
+    consume: Callable[[Iterator[pa.Table]], T],
+) -> tuple[T, Seen]:
+    """It gives a file's rows to `consume`, piece by piece, and returns what that returned.
+
+    All pieces have one schema.  Should a late piece not fit the types that the first suggested,
+    `consume` is called again from the start, with wider ones.
+
+    Args:
+        path: a csv, csv.gz or parquet file.
+        declared: how it is to be read.
+        known: types of columns that are not to be inferred.
+        consume: takes the pieces; called anew when types change.
+
+    Raises:
+        DatasetError: with the file, the place where known, and what to do.
+    """
+    _openable(path)
+    known = dict(known)
+    while True:
+        seen = Seen()
+        pieces = (
+            _parquet_pieces(path, seen)
+            if path.suffix == ".parquet"
+            else _csv_pieces(path, declared, known, seen)
+        )
+        try:
+            return consume(_checked(pieces, path, declared)), seen
+        except _TypesDiffer as other:
+            known[other.column] = other.wider
+
+
+def _openable(path: Path) -> None:
     if path.is_dir():
         raise DatasetError(f"{path} is a folder; `dataset.path` names one file.")
-    if path.stat().st_size == 0:
+    try:
+        with open(path, "rb") as file:
+            empty = not file.read(1)
+    except FileNotFoundError:
+        raise DatasetError(
+            f"No data file at {path}. Put one there, or change `dataset.path` in defs.yaml."
+        ) from None
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}.") from None
+    if empty:
         raise DatasetError(f"{path} is empty (0 bytes).")
-    table = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, declared)
-    alone = table.num_columns == 1 and path.suffix != ".parquet"
+
+
+def _checked(
+    pieces: Iterator[pa.Table], path: Path, declared: DatasetDeclaration
+) -> Iterator[pa.Table]:
+    """It passes pieces on, with plain types, when they have names, rows, and values of some size."""
+    rows, names = 0, None
+    for piece in pieces:
+        if names is None:
+            names = piece.column_names
+            _names_are_sound(names, path, declared)
+        for column in piece.schema:
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                _values_are_short(piece.column(column.name), column.name, path)
+        rows += piece.num_rows
+        if piece.num_rows:
+            yield plain_table(piece, str(path))
+    if rows == 0:
+        raise DatasetError(f"{path} has a header and 0 data rows.")
+
+
+def _names_are_sound(names: list[str], path: Path, declared: DatasetDeclaration) -> None:
+    alone = len(names) == 1 and path.suffix != ".parquet"
     if alone and (hint := _other_separator(path, declared)):
         raise DatasetError(f"{path}: 1 column found.{hint}")
-    names = table.column_names
     if any(not str(n).strip() for n in names):
         at = next(i for i, n in enumerate(names) if not str(n).strip())
         raise DatasetError(f"{path}: column {at + 1} has no name. Name it in the header.")
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise DatasetError(f"{path}: the header names {shortened(twice)} more than once.")
-    for field in table.schema:
-        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
-            longest = pa.compute.max(pa.compute.binary_length(table.column(field.name))).as_py()
-            if (longest or 0) > MOST_CHARACTERS:
-                raise DatasetError(
-                    f"{path}: a value of `{field.name}` is {longest:,} bytes long; at most "
-                    f"{MOST_CHARACTERS:,} are read. Is a quotation mark missing?"
-                )
-    if table.num_rows == 0:
-        raise DatasetError(f"{path} has a header and 0 data rows.")
-    return plain(table.to_pandas(date_as_object=False), path.name)
+
+
+def _values_are_short(values: pa.ChunkedArray, name: str, path: Path) -> None:
+    longest = pa.compute.max(pa.compute.binary_length(values)).as_py()
+    if (longest or 0) > MOST_CHARACTERS:
+        raise DatasetError(
+            f"{path}: a value of `{name}` is {longest:,} bytes long; at most "
+            f"{MOST_CHARACTERS:,} are read. Is a quotation mark missing?"
+        )
+
+
+# ------------------------------------------------------------------------ types
+
+
+def plain_table(table: pa.Table, source: str) -> pa.Table:
+    """It returns the rows with plain types: int64, double, bool, string, timestamp[us].
+
+    Raises:
+        DatasetError: a column holds something that is no number, text, truth value or date.
+    """
+    columns = [_plain_column(table.column(f.name), f, source) for f in table.schema]
+    return pa.table(columns, names=table.column_names)
+
+
+def _plain_column(values: pa.ChunkedArray, column: pa.Field, source: str) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        values, kind = values.cast(kind.value_type), kind.value_type
+    if pa.types.is_uint64(kind):
+        largest = pa.compute.max(values).as_py() or 0
+        return values.cast(pa.int64() if largest < 2**63 else pa.float64(), safe=False)
+    if pa.types.is_integer(kind):
+        return values.cast(pa.int64())
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return values.cast(pa.float64())
+    if pa.types.is_boolean(kind):
+        return values
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return values.cast(pa.timestamp("us"), safe=False)  # with a zone: the same instant in UTC
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        raise DatasetError(
+            f"{source}: column `{column.name}` holds {kind}. Flatten it into columns of numbers, "
+            "text or dates."
+        )
+    return values.cast(pa.string())
+
+
+def as_frame(table: pa.Table) -> pd.DataFrame:
+    """It returns plain rows as a DataFrame: int64, float64, bool, datetime64[ns], object."""
+    frame = table.to_pandas(coerce_temporal_nanoseconds=True)
+    for column in table.schema:
+        if pa.types.is_boolean(column.type) and frame[column.name].dtype == object:
+            frame[column.name] = frame[column.name].astype("float64")  # 1, 0, missing
+        elif pa.types.is_string(column.type) and frame[column.name].dtype != object:
+            frame[column.name] = frame[column.name].astype(object)
+    return frame
 
 
 def plain(frame: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -136,12 +284,16 @@ def _text(values: pd.Series, name: str, source: str) -> pd.Series:
     return text.map(lambda v: v if v is None or isinstance(v, str) else str(v))
 
 
-def _read_parquet(path: Path) -> pa.Table:
+# ---------------------------------------------------------------------- Parquet
+
+
+def _parquet_pieces(path: Path, seen: Seen) -> Iterator[pa.Table]:
+    seen.digest = fingerprint(path)
     try:
-        table = pq.read_table(path)
+        file = pq.ParquetFile(path, memory_map=True)
     except (pa.ArrowInvalid, OSError) as error:
-        with open(path, "rb") as file:
-            magic = file.read(4)
+        with open(path, "rb") as raw:
+            magic = raw.read(4)
         if magic != b"PAR1":
             raise DatasetError(
                 f"{path} is named .parquet but its content is not Parquet. Rename it to what it is."
@@ -150,50 +302,110 @@ def _read_parquet(path: Path) -> pa.Table:
             f"{path} is not a complete Parquet file (its footer is missing or damaged: "
             f"{str(error)[:120]}). Send it again."
         ) from None
-    nested = [f.name for f in table.schema if pa.types.is_nested(f.type)]
-    if nested:
-        raise DatasetError(
-            f"{path}: nested columns {shortened(nested)}. Flatten them into plain columns."
-        )
-    return table
+    with file:
+        nested = [f.name for f in file.schema_arrow if pa.types.is_nested(f.type)]
+        if nested:
+            raise DatasetError(
+                f"{path}: nested columns {shortened(nested)}. Flatten them into plain columns."
+            )
+        yield file.schema_arrow.empty_table()
+        try:
+            for piece in file.iter_batches(PIECE_ROWS):
+                yield pa.Table.from_batches([piece])
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DatasetError(f"{path} is damaged: {str(error)[:120]}. Send it again.") from None
 
 
-def _read_csv(path: Path, declared: DatasetDeclaration) -> pa.Table:
-    with open(path, "rb") as file:
-        start = file.read(5)
-    for mark, what in _OTHER_FORMATS.items():
-        if start.startswith(mark) and path.suffix != ".gz":
-            raise DatasetError(f"{path} is not csv but {what}.")
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff") and not declared.encoding.lower().startswith(
-        "utf-16"
-    ):
-        raise DatasetError(
-            f"{path} is UTF-16 (byte order mark {start[:2].hex(' ').upper()}), not "
-            f"{declared.encoding}. Declare `encoding: utf-16`, or save it as UTF-8."
-        )
-    if path.suffix != ".gz" and path.stat().st_size < SNIFFED and not path.read_bytes().strip():
-        raise DatasetError(f"{path} holds no rows: it is blank.")
-    blank = declared.skip_initial_space
+# -------------------------------------------------------------------------- csv
+
+
+class _Hashed:
+    """A file that is hashed as it is read, so that what is named is what was read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.hash, self.closed = file, hashlib.sha256(), False
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.file.read(size)
+        self.hash.update(data)
+        return data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def digest(self) -> str:
+        while self.read(1 << 20):  # what the reader had no need of
+            pass
+        return self.hash.hexdigest()
+
+
+def _csv_pieces(
+    path: Path, declared: DatasetDeclaration, known: dict[str, pa.DataType], seen: Seen
+) -> Iterator[pa.Table]:
+    _looks_like_csv(path, declared)
+    misfits: list[int] = []
+
+    def misfit(row: Any) -> str:
+        misfits.append(row.actual_columns)
+        return "skip" if len(misfits) <= declared.bad_lines else "error"
+
+    options = _csv_options(declared, known, misfit)
+    with open(path, "rb") as raw:
+        hashed = _Hashed(raw)
+        source: Any = pa.PythonFile(hashed, mode="r")
+        if path.suffix == ".gz":
+            source = pa.CompressedInputStream(source, "gzip")
+        names: list[str] = []
+        with _csv_troubles(path, declared, names):
+            reader = pa.csv.open_csv(source, **options)
+            names += reader.schema.names
+            if any(pa.types.is_binary(f.type) for f in reader.schema):
+                raise DatasetError(_csv_trouble(path, declared, "invalid UTF8"))
+            yield _tidy(reader.schema.empty_table(), declared)
+            for piece in reader:
+                yield _tidy(pa.Table.from_batches([piece]), declared)
+        seen.digest = hashed.digest()
+    if misfits:
+        seen.left_out = _ragged_lines(path, declared, len(misfits))
+
+
+def _csv_options(
+    declared: DatasetDeclaration, known: dict[str, pa.DataType], misfit: Any
+) -> dict[str, Any]:
     words = list(dict.fromkeys([*MISSING_WORDS, *declared.missing]))
-    words += [f" {w}" for w in words if blank and not w.startswith(" ")]
-    as_text = {n: pa.string() for n, c in declared.contract.columns.items() if c.type == "text"}
+    if declared.skip_initial_space:
+        words += [f" {w}" for w in words if not w.startswith(" ")]
+    columns = declared.contract.columns.items()
+    text = {n: pa.string() for n, c in columns if c.type == "text" or c.format}
+    return {
+        "read_options": pa.csv.ReadOptions(
+            column_names=declared.names, encoding=declared.encoding, block_size=PIECE_BYTES
+        ),
+        "parse_options": pa.csv.ParseOptions(
+            delimiter=declared.separator,
+            quote_char=declared.quote,
+            newlines_in_values=True,
+            invalid_row_handler=misfit,
+        ),
+        "convert_options": pa.csv.ConvertOptions(
+            null_values=words,
+            strings_can_be_null=True,
+            decimal_point=declared.decimal,
+            column_types={**text, **known},
+        ),
+    }
+
+
+@contextlib.contextmanager
+def _csv_troubles(path: Path, declared: DatasetDeclaration, names: list[str]) -> Iterator[None]:
+    """It turns what the reader raises into words of the file, or asks for wider types."""
     try:
-        table = pa.csv.read_csv(
-            path,
-            read_options=pa.csv.ReadOptions(
-                column_names=declared.names, encoding=declared.encoding, block_size=1 << 24
-            ),
-            parse_options=pa.csv.ParseOptions(
-                delimiter=declared.separator, newlines_in_values=True
-            ),
-            convert_options=pa.csv.ConvertOptions(
-                null_values=words,
-                strings_can_be_null=True,
-                decimal_point=declared.decimal,
-                column_types=as_text,
-            ),
-        )
+        yield
     except pa.ArrowInvalid as error:
+        found = re.search(r"In CSV column #(\d+): CSV conversion error to (\w+)", str(error))
+        if found and names:
+            wider = _WIDER.get(found[2], pa.string())
+            raise _TypesDiffer(names[int(found[1])], wider) from None
         raise DatasetError(_csv_trouble(path, declared, str(error))) from None
     except (OSError, EOFError) as error:
         raise DatasetError(
@@ -202,28 +414,45 @@ def _read_csv(path: Path, declared: DatasetDeclaration) -> pa.Table:
         ) from None
     except (UnicodeError, LookupError) as error:
         raise DatasetError(f"{path} cannot be read as {declared.encoding}: {error}.") from None
-    if any(pa.types.is_binary(f.type) for f in table.schema):
-        raise DatasetError(_csv_trouble(path, declared, "invalid UTF8"))
-    if blank:
-        table = table.rename_columns([n.lstrip() for n in table.column_names])
-        for i, field in enumerate(table.schema):
-            if pa.types.is_string(field.type):
-                stripped = pa.compute.utf8_ltrim_whitespace(table.column(i))
-                table = table.set_column(i, field.name, stripped)
-    for i, field in enumerate(table.schema):
-        if pa.types.is_time(field.type) or pa.types.is_null(field.type):
-            table = table.set_column(i, field.name, table.column(i).cast(pa.string()))
+
+
+def _looks_like_csv(path: Path, declared: DatasetDeclaration) -> None:
+    with open(path, "rb") as file:
+        start = file.read(5)
+    for mark, what in _OTHER_FORMATS.items():
+        if start.startswith(mark) and path.suffix != ".gz":
+            raise DatasetError(f"{path} is not csv but {what}.")
+    wide = declared.encoding.lower().startswith("utf-16")
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff") and not wide:
+        raise DatasetError(
+            f"{path} is UTF-16 (byte order mark {start[:2].hex(' ').upper()}), not "
+            f"{declared.encoding}. Declare `encoding: utf-16`, or save it as UTF-8."
+        )
+    if path.suffix != ".gz" and path.stat().st_size < SNIFFED and not path.read_bytes().strip():
+        raise DatasetError(f"{path} holds no rows: it is blank.")
+
+
+def _tidy(table: pa.Table, declared: DatasetDeclaration) -> pa.Table:
+    """It returns a piece without leading blanks, where they are no part of values."""
+    if not declared.skip_initial_space:
+        return table
+    table = table.rename_columns([n.lstrip() for n in table.column_names])
+    for i, column in enumerate(table.schema):
+        if pa.types.is_string(column.type):
+            stripped = pa.compute.utf8_ltrim_whitespace(table.column(i))
+            table = table.set_column(i, column.name, stripped)
     return table
 
 
 def _csv_trouble(path: Path, declared: DatasetDeclaration, error: str) -> str:
     """It says what is wrong with a csv in words of the file, not of its reader."""
     if match := re.search(r"Expected (\d+) columns, got (\d+)", error):
-        expected, got = match.groups()
+        lines = _ragged_lines(path, declared, MOST_LINES_NAMED)
+        told = ", ".join(f"line {line} has {fields} fields" for line, fields in lines)
+        tolerated = f" {declared.bad_lines} are tolerated." if declared.bad_lines else ""
         return (
-            f"{path}: line {_first_ragged_line(path, declared)} has {got} fields, {expected} "
-            f"expected. Correct the line; quote values that contain the separator."
-            f"{_other_separator(path, declared)}"
+            f"{path}: {told or 'a line has ' + match[2]}, {match[1]} expected.{tolerated} Correct "
+            f"the line; quote values that contain the separator.{_other_separator(path, declared)}"
         )
     if "Empty CSV" in error:
         return f"{path} holds no rows: it is blank."
@@ -237,8 +466,7 @@ def _csv_trouble(path: Path, declared: DatasetDeclaration, error: str) -> str:
 
 def _other_separator(path: Path, declared: DatasetDeclaration) -> str:
     """It says that the first line looks separated otherwise, when it does."""
-    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding=declared.encoding, errors="replace") as file:
+    with _as_text(path, declared) as file:
         first = file.readline(SNIFFED)
     likely = max(",;\t|", key=first.count)
     if likely == declared.separator or first.count(likely) <= first.count(declared.separator):
@@ -246,17 +474,25 @@ def _other_separator(path: Path, declared: DatasetDeclaration) -> str:
     return f" The file looks {likely!r}-separated: declare `separator: {likely!r}`."
 
 
-def _first_ragged_line(path: Path, declared: DatasetDeclaration) -> int:
-    """It returns the line on which the first row of another width ends; 0 if there is none."""
+def _as_text(path: Path, declared: DatasetDeclaration) -> IO[str]:
     opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
+    opened: IO[str] = opener(path, "rt", encoding=declared.encoding, errors="replace", newline="")
+    return opened
+
+
+def _ragged_lines(path: Path, declared: DatasetDeclaration, most: int) -> list[tuple[int, int]]:
+    """It returns the lines on which rows of another width end, with their number of fields."""
+    found: list[tuple[int, int]] = []
     width = len(declared.names or ())
-    with opener(path, "rt", encoding=declared.encoding, errors="replace", newline="") as file:
-        reader = csv.reader(file, delimiter=declared.separator)
+    with _as_text(path, declared) as file:
+        reader = csv.reader(file, delimiter=declared.separator, quotechar=declared.quote)
         for row in filter(None, reader):
             width = width or len(row)
             if len(row) != width:
-                return reader.line_num
-    return 0
+                found.append((reader.line_num, len(row)))
+                if len(found) == most:
+                    break
+    return found
 
 
 def _first_bad_byte(path: Path) -> str:

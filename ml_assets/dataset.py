@@ -1,7 +1,9 @@
 """A dataset: the rows of a problem, described: columns, target, features."""
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,9 @@ from ml_assets.problem import DatasetDeclaration, Task
 # Integer codes 0..k-1 or 1..k are classes up to this many; above, or with gaps, they are amounts.
 MOST_CODED_CLASSES = 20
 MOST_CLASSES = 100
+MOST_LISTED = 50  # categories of one column that a profile names
+# A missing value is the same in every type: an empty column does not know its type yet.
+_MISSING = np.uint64(0x9E3779B97F4A7C15)
 _POSITIVE_WORDS = {"yes", "y", "true", "t", "1", "1.0", "positive", "pos", "up"}
 
 
@@ -26,6 +31,7 @@ class Column:
         min: smallest value, for integer and number.
         max: largest value, for integer and number.
         infinite: number of infinite values, for number.
+        values: the categories of a text or truth value, where they are few; else None.
     """
 
     type: str
@@ -34,6 +40,7 @@ class Column:
     min: float | None = None
     max: float | None = None
     infinite: int = 0
+    values: tuple[Any, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,10 @@ class Profile:
         if target is not None:
             listed = {k: tuple(target[k]) for k in ("classes", "counts")}
             target = Target(**{**target, **listed})
-        columns = {n: Column(**c) for n, c in record["columns"].items()}
+        columns = {
+            n: Column(**{**c, "values": None if c["values"] is None else tuple(c["values"])})
+            for n, c in record["columns"].items()
+        }
         findings = Findings.from_record(record["findings"])
         known = {**record, "target": target, "columns": columns, "findings": findings}
         return cls(**{**known, "features": tuple(record["features"])})
@@ -141,7 +151,8 @@ def features(columns: list[str], declared: DatasetDeclaration) -> list[str]:
 
     All but target, key and dropped ones; and those under contract only, where new ones are ignored.
     """
-    kept_out = {declared.target, declared.key, *declared.drop, *new_columns(columns, declared)}
+    apart = {declared.target, declared.key, declared.number_rows, *declared.drop}
+    kept_out = {*apart, *new_columns(columns, declared)}
     return [c for c in columns if c not in kept_out]
 
 
@@ -149,7 +160,8 @@ def new_columns(columns: list[str], declared: DatasetDeclaration) -> list[str]:
     """It returns the columns that are not under contract, where the contract ignores such."""
     if declared.contract.new_columns == "use":
         return []
-    named = {*declared.contract.columns, declared.target, declared.key, *declared.drop}
+    roles = (declared.target, declared.key, declared.number_rows)
+    named = {*declared.contract.columns, *roles, *declared.drop}
     return [c for c in columns if c not in named]
 
 
@@ -164,8 +176,59 @@ def column_type(values: pd.Series) -> str:
     return "date" if pd.api.types.is_datetime64_any_dtype(values.dtype) else "text"
 
 
-def describe(frame: pd.DataFrame, declared: DatasetDeclaration, task: Task | None) -> Profile:
-    """It returns the profile of a dataset."""
+class Rows(Protocol):
+    """Rows that answer column by column: a DataFrame, or a table on disk."""
+
+    @property
+    def columns(self) -> Any:
+        """The columns' names."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, name: Any) -> Any: ...
+
+
+def hash_rows(frame: Rows, names: Iterable[str] | None = None) -> np.ndarray:
+    """It returns a uint64 per row that depends on names and values, not on order or dtype.
+
+    One column is looked at after the other: all columns, or those named.
+
+    An integer equals the same number as a float, and a missing value any other: a column that
+    later gains a missing value, or its first value, does not move its old rows.  Columns may
+    come in any order.
+    """
+    total = np.zeros(len(frame), dtype=np.uint64)
+    for name in frame.columns if names is None else names:
+        values = frame[name]
+        if pd.api.types.is_datetime64_any_dtype(values.dtype):
+            hashed = pd.util.hash_array(values.astype("datetime64[ns]").astype("int64").to_numpy())
+        elif pd.api.types.is_numeric_dtype(values.dtype):
+            numbers = values.to_numpy(dtype="float64", copy=True)
+            numbers[numbers == 0] = 0.0  # -0.0 equals 0.0
+            hashed = pd.util.hash_array(numbers)
+        else:
+            text = values.astype(object).where(values.notna(), None).to_numpy()
+            hashed = pd.util.hash_array(text, categorize=True)
+        hashed[values.isna().to_numpy()] = _MISSING
+        with np.errstate(over="ignore"):
+            total += mixed(hashed ^ _name_hash(str(name)))
+    return mixed(total)
+
+
+def _name_hash(name: str) -> np.uint64:
+    return np.uint64(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little"))
+
+
+def mixed(values: np.ndarray) -> np.ndarray:
+    """It returns uint64 values with their bits scattered (the finalizer of splitmix64, Steele et al. 2014)."""
+    with np.errstate(over="ignore"):
+        values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def describe(frame: Rows, declared: DatasetDeclaration, task: Task | None) -> Profile:
+    """It returns the profile of a dataset, looking at one column at a time."""
     columns = {str(name): _column(frame[name]) for name in frame.columns}
     target, trouble = None, None
     try:
@@ -178,7 +241,7 @@ def describe(frame: pd.DataFrame, declared: DatasetDeclaration, task: Task | Non
         features=tuple(features(list(columns), declared)),
         target=target,
         trouble=trouble,
-        duplicates=int(pd.util.hash_pandas_object(frame, index=False).duplicated().sum()),
+        duplicates=len(frame) - len(np.unique(hash_rows(frame))),
     )
 
 
@@ -186,6 +249,11 @@ def _column(values: pd.Series) -> Column:
     kind = column_type(values)
     missing = int(values.isna().sum())
     distinct = int(values.nunique())
+    if kind in ("text", "boolean") and distinct <= MOST_LISTED:
+        known = tuple(
+            sorted(v.item() if hasattr(v, "item") else v for v in values.dropna().unique())
+        )
+        return Column(kind, missing, distinct, values=known)
     if kind not in ("integer", "number") or missing == len(values):
         return Column(kind, missing, distinct)
     numbers = values.to_numpy()
@@ -193,7 +261,7 @@ def _column(values: pd.Series) -> Column:
     return Column(kind, missing, distinct, float(values.min()), float(values.max()), infinite)
 
 
-def find_target(frame: pd.DataFrame, declared: DatasetDeclaration, task: Task | None) -> Target:
+def find_target(frame: Rows, declared: DatasetDeclaration, task: Task | None) -> Target:
     """It returns what is to be predicted: the task (inferred when not given), classes, positive.
 
     Raises:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ml_assets.dataset import Findings, Profile, Target, column_type
+from ml_assets.dataset import Findings, Profile, Rows, Target, column_type, hash_rows
 
 SAMPLE_ROWS = 5000
 MOST_CATEGORIES = 1000
@@ -24,9 +24,9 @@ _LEAVES = 64
 
 
 def inspect(
-    frame: pd.DataFrame, features: list[str], name: str, target: Target | None, seed: int = 0
+    frame: Rows, features: list[str], name: str, target: Target | None, seed: int = 0
 ) -> Findings:
-    """It returns what is odd about the rows.
+    """It returns what is odd about the rows, looking at one column at a time.
 
     Args:
         frame: all rows.
@@ -35,28 +35,41 @@ def inspect(
         target: what is predicted; None leaves out what asks about the target.
         seed: of the sample that leaks are looked for in.
     """
-    constant = tuple(f for f in features if frame[f].nunique(dropna=True) <= 1)
-    text = [f for f in features if column_type(frame[f]) == "text" and f not in constant]
+    truth = frame[name] if target is not None else pd.Series(dtype="float64")
+    usable = truth.notna().to_numpy()
+    if target is not None and target.task == "regression":
+        usable &= np.isfinite(truth.to_numpy(dtype="float64"))
+    places = np.random.default_rng(seed).permutation(np.flatnonzero(usable))[:SAMPLE_ROWS]
+    sample = {name: truth.iloc[places].reset_index(drop=True)}
+    constant, alike, identifiers, dates = [], [], [], []
+    for feature in features:
+        values = frame[feature]
+        if values.nunique(dropna=True) <= 1:
+            constant.append(feature)
+            continue
+        sample[feature] = values.iloc[places].reset_index(drop=True)
+        if column_type(values) == "text":
+            alike += [(feature, pair) for pair in [_alike(values)] if pair]
+            identifiers += [feature] if _identifies(values) else []
+            dates += [(feature, said) for said in [_mixed_dates(values)] if said]
     found = Findings(
-        constant=constant,
-        alike=tuple((f, pair) for f in text if (pair := _alike(frame[f]))),
-        identifiers=tuple(f for f in text if _identifies(frame[f])),
-        dates=tuple((f, said) for f in text if (said := _mixed_dates(frame[f]))),
+        constant=tuple(constant),
+        alike=tuple(alike),
+        identifiers=tuple(identifiers),
+        dates=tuple(dates),
     )
     if target is None or not features:
         return found
-    known = frame[frame[name].notna()]
-    if target.task == "regression":
-        known = known[np.isfinite(known[name].to_numpy(dtype="float64"))]
-    sample = known.sample(min(len(known), SAMPLE_ROWS), random_state=seed)
-    asked = [f for f in features if f not in constant][:MOST_FEATURES]
-    leaks = [(f, said) for f in asked if (said := _gives_away(sample[f], sample[name], target))]
+    asked = [f for f in features if f in sample][:MOST_FEATURES]
+    told = [(f, _gives_away(sample[f], sample[name], target)) for f in asked]
+    leaks = [(f, said) for f, said in told if said]
     alone = {f for f, _ in leaks}
+    rest = [f for f in asked if f not in alone]
     return replace(
         found,
-        conflicts=_conflicts(known, features, name),
+        conflicts=_conflicts(frame, features, truth, usable),
         leaks=tuple(leaks),
-        together=_sums_to_target(sample, [f for f in asked if f not in alone], name, target),
+        together=_sums_to_target(pd.DataFrame(sample), rest, name, target),
     )
 
 
@@ -105,10 +118,11 @@ def _identifies(values: pd.Series) -> bool:
     return len(there) > 20 and there.nunique() > ID_SHARE * len(there)
 
 
-def _conflicts(frame: pd.DataFrame, features: list[str], name: str) -> int:
-    key = pd.util.hash_pandas_object(frame[features], index=False)
-    kinds = frame[name].groupby(key.to_numpy()).transform("nunique")
-    return int((kinds > 1).sum())
+def _conflicts(frame: Rows, features: list[str], truth: pd.Series, usable: np.ndarray) -> int:
+    """It counts rows whose features equal those of a row with another target."""
+    codes = pd.Series(pd.factorize(truth)[0][usable])
+    groups = codes.groupby(hash_rows(frame, features)[usable])
+    return int((groups.transform("max") != groups.transform("min")).sum())
 
 
 def _gives_away(feature: pd.Series, truth: pd.Series, target: Target) -> str:
@@ -187,9 +201,16 @@ def _sums_to_target(
     return tuple(f for f, s in zip(numeric, strong, strict=True) if s)
 
 
-def inspected(frame: pd.DataFrame, profile: Profile, name: str) -> Profile:
-    """It returns the profile with what was found; identifiers and constants are no features."""
-    found = inspect(frame, list(profile.features), name, profile.target)
+def inspected(frame: Rows, profile: Profile, name: str, target: Target | None = None) -> Profile:
+    """It returns the profile with what was found; identifiers and constants are no features.
+
+    Args:
+        frame: the rows.
+        profile: what they hold.
+        name: the target's column.
+        target: what is predicted; by default what the profile says.
+    """
+    found = inspect(frame, list(profile.features), name, target or profile.target)
     useless = {*found.constant, *found.identifiers}
     kept = tuple(f for f in profile.features if f not in useless)
     return replace(profile, features=kept, findings=found)

@@ -22,6 +22,8 @@ def run_text(document: dict[str, Any]) -> str:
                 "depend on has changed.",
                 "",
             ]
+    for q in document["dataset"]["quarantined"]:
+        lines += [f"{click.style('quarantined', fg='red')} {q['file']}: {q['reason']}", ""]
     if document["challenger"]:
         metrics = document["challenger"]["metrics"]
         shown = ", ".join(f"{k} {v:.4g}" for k, v in list(metrics.items())[:6])
@@ -110,7 +112,8 @@ def history_text(shown: dict[str, Any]) -> str:
         )
     lines = []
     for e in shown["entries"]:
-        who = f"version {e['version']}" + (f" ({e['candidate']})" if e["candidate"] else "")
+        who = f"version {e['version']}" if e["version"] else str(e["file"])
+        who += f" ({e['candidate']})" if e["candidate"] else ""
         lines.append(
             f"{e['at']}  {e['event']:<14}  {who}" + (f", by {e['actor']}" if e["actor"] else "")
         )
@@ -125,4 +128,23 @@ def rollback_text(name: str, entry: dict[str, Any]) -> str:
     return (
         f"{name}: version {entry['version']} ({entry['candidate']}) was verified and serves again, "
         f"in place of version {entry['previous']}.\nReason: {entry['reason']}"
+    )
+
+
+def quarantine_text(shown: dict[str, Any]) -> str:
+    """It returns the refused batches for people: one a line, its reason below."""
+    if not shown["batches"]:
+        return f"{shown['problem']}: none is in quarantine."
+    lines = []
+    for q in shown["batches"]:
+        lines.append(f"{q['at']}  {q['state']:<9} {q['file']}  (batch {q['batch'][:12]})")
+        lines.append(f"    {q['reason']}")
+    return "\n".join(lines)
+
+
+def release_text(name: str, entry: dict[str, Any]) -> str:
+    """It returns what a release did, for people."""
+    return (
+        f"{name}: {entry['file']} comes in at the next run: `ml-assets run {name}`.\n"
+        f"Reason: {entry['reason']}"
     )

@@ -5,6 +5,7 @@ read from Dagster's own events.
 """
 
 import datetime
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from ml_assets.resources.stores import Stores, open_stores
 
 if TYPE_CHECKING:
     from ml_assets.components import MLProblem
+    from ml_assets.round import Round
+    from ml_assets.round.quarantine import Quarantined
 
 DONE, FAILED, WRONG = 0, 1, 2
 DAGSTER_UI = "http://127.0.0.1:3000"
@@ -152,7 +155,9 @@ def run(
     say(f"  {'done' if result.success else 'failed'} in {time.perf_counter() - began:.1f} s\n")
     document = _document(component, run_id, watched, result.success)
     wrong = [m for classes, m in watched.failed.values() if any(c in _WRONG_INPUT for c in classes)]
-    status = DONE if result.success else (WRONG if wrong and not document["gates"] else FAILED)
+    refused = bool(document["dataset"]["quarantined"])
+    failed = WRONG if wrong and not document["gates"] else FAILED
+    status = failed if not result.success else FAILED if refused else DONE
     return Outcome(status, document)
 
 
@@ -167,8 +172,9 @@ def _selected(component: "MLProblem", job: Any, only: tuple[str, ...]) -> list[d
                 f"--only {word}: {component.problem.name} has no such asset.{did_you_mean(asked, keys)}"
             )
         chosen += found
-    if any(k.path[1] == "split" for k in chosen):  # the three parts are made together
-        chosen += [k for path, k in keys.items() if path.startswith("split/")]
+    for together in (("split/train", "split/validation", "split/test"), ("dataset", "quarantine")):
+        if any(keys.get(path) in chosen for path in together):  # they are made together
+            chosen += [keys[path] for path in together if path in keys]
     return list(dict.fromkeys(chosen))
 
 
@@ -197,7 +203,7 @@ def _document(
         "dataset": {
             "version": dataset.get("version"),
             "rows": dataset.get("dagster/row_count"),
-            "quarantined": [],
+            "quarantined": _refused(component, run_id),
         },
         "candidates": _candidates(list(problem.contenders()), watched, gates),
         "select": evaluation.get("select")
@@ -220,6 +226,18 @@ def _document(
             f"{stores.registry.ui}/#/models/{problem.name}",
         ],
     }
+
+
+def _refused(component: "MLProblem", run_id: str) -> list[dict[str, Any]]:
+    """It returns the batches that were refused in a run."""
+    if not component.problem.dataset.is_landing:
+        return []
+    found = _quarantined(component)
+    return [
+        {"batch": q.batch, "file": q.name, "reason": q.reason, "state": q.state}
+        for q in found
+        if q.run_id == run_id
+    ]
 
 
 def _candidates(
@@ -337,7 +355,17 @@ def history(component: "MLProblem", at: str | None) -> dict[str, Any]:
         until = _seconds(at)
         entries = [e for e in entries if e["at"] <= until]
     made = [e for e in entries if e["event"] in MAKES_CHAMPION]
-    kept = ("number", "event", "version", "candidate", "previous", "reason", "actor", "run_id")
+    kept = (
+        "number",
+        "event",
+        "version",
+        "candidate",
+        "previous",
+        "reason",
+        "actor",
+        "run_id",
+        "file",
+    )
     told = ("dataset_version", "config_digest", "code_version", "model_digest", "metrics")
     return {
         "problem": component.problem.name,
@@ -357,6 +385,56 @@ def _seconds(at: str) -> float:
     return (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
 
 
+def _asked(component: "MLProblem", command: str) -> "Round":
+    """It returns the round of a command, which is no Dagster run."""
+    from ml_assets.components.ml_problem.assets import actor_of
+    from ml_assets.resources.registry import DagsterRun
+    from ml_assets.round import Round
+
+    problem = component.problem
+    run = DagsterRun("", f"{problem.name} {command}")
+    return Round(problem, component.folder, stores_of(component), run, actor_of({}))
+
+
+def quarantine(component: "MLProblem") -> dict[str, Any]:
+    """It returns the refused batches of a problem, the latest first."""
+    told = [
+        {
+            "batch": q.batch,
+            "file": q.name,
+            "state": q.state,
+            "reason": q.reason,
+            "at": _time(q.at),
+            "kept": q.kept and str(q.kept),
+        }
+        for q in _quarantined(component)
+    ]
+    return {"problem": component.problem.name, "batches": told}
+
+
+def release(component: "MLProblem", batch: str, why: str) -> dict[str, Any]:
+    """It lets a refused batch in at the next run, whatever its contract says, and returns the entry.
+
+    Raises:
+        PromotionRefused: no such batch awaits, or no reason is given.
+    """
+    from ml_assets.round.arrival import table_of
+    from ml_assets.round.known import Known
+    from ml_assets.round.quarantine import release as released
+
+    asked = _asked(component, "release")
+    return released(asked, batch, why, Known.of(asked, table_of(asked)).files)
+
+
+def _quarantined(component: "MLProblem") -> "list[Quarantined]":
+    from ml_assets.round.arrival import table_of
+    from ml_assets.round.known import Known
+    from ml_assets.round.quarantine import quarantined
+
+    asked = _asked(component, "quarantine")
+    return quarantined(asked, Known.of(asked, table_of(asked)).files)
+
+
 def roll_back(
     component: "MLProblem", instance: dg.DagsterInstance, to: int | None, why: str
 ) -> dict[str, Any]:
@@ -366,15 +444,10 @@ def roll_back(
         PromotionRefused: there is no such earlier champion, or no reason.
         ModelRefused: the version is not what was recorded.
     """
-    from ml_assets.components.ml_problem.assets import actor_of
-    from ml_assets.resources.registry import DagsterRun
-    from ml_assets.round import Round
     from ml_assets.round.rollback import roll_back as rolled_back
 
     problem = component.problem
-    command = DagsterRun("", f"{problem.name} rollback")
-    asked = Round(problem, component.folder, stores_of(component), command, actor_of({}))
-    entry = rolled_back(asked, to, why)
+    entry = rolled_back(_asked(component, "rollback"), to, why)
     shown = {k: entry[k] for k in ("version", "candidate", "reason", "actor", "model_digest")}
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
@@ -399,8 +472,11 @@ def faults(component: "MLProblem") -> list[str]:
             locate(path, component.folder)
         except MLAssetsError as error:
             found.append(str(error))
-    if problem.dataset.path is not None:
+    if problem.dataset.path is not None and not problem.dataset.is_landing:
         file = (component.root or Path.cwd()) / problem.dataset.path
-        if not file.is_file():
+        if "://" not in problem.dataset.path and not file.is_file():
             found.append(f"No data file at {file}. Put one there, or change `dataset.path`.")
+    wanted = problem.dataset.connection
+    if wanted is not None and not os.environ.get(wanted):
+        found.append(f"The environment variable {wanted} (dataset.connection) is not set.")
     return found

@@ -23,6 +23,7 @@ from ml_assets.resources.registry import DagsterRun, Registry
 from ml_assets.resources.stores import Stores
 from ml_assets.round import Round
 from ml_assets.round.dataset import DatasetMade, current_dataset, make_dataset
+from ml_assets_tests.problems import aged
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 FILES = SHARED / "bad_inputs"
@@ -121,6 +122,8 @@ def _put(line: dict[str, str], folder: Path) -> Path:
         shutil.copyfile(FILES / name, there)
     else:  # hostile names with good content
         shutil.copyfile(FILES / "00_control_telco_ok.csv", there)
+    if there.is_file() and not there.is_symlink():
+        aged(there)
     return there
 
 
@@ -142,7 +145,7 @@ def test_a_hostile_file_gets_what_it_deserves(line: dict[str, str], stores: Stor
     good = _problem(line, "good.csv")
     base = BASES.get(line["base"], BASES["telco"])[0]
     if line["base"] != "made":
-        shutil.copyfile(base, stores.root / "good.csv")
+        aged(Path(shutil.copyfile(base, stores.root / "good.csv")))
         assert not failures(_asked(stores, good).verdicts)
         before = current_dataset(Round(good, None, stores, DagsterRun("run", "demo")))[0]
     file = _put(line, stores.root)

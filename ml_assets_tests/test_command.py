@@ -19,7 +19,7 @@ from dagster import AssetKey, DagsterInstance
 
 from ml_assets.command import main
 from ml_assets.resources.ledger import Ledger
-from ml_assets_tests.problems import MODEL, empty_store, quickly, rows
+from ml_assets_tests.problems import MODEL, arrive, empty_store, quickly, rows
 
 YAML = """\
 type: ml_assets.components.MLProblem
@@ -87,7 +87,7 @@ def _desk(root: Path, patch: pytest.MonkeyPatch) -> Desk:
     # as they are by default; named here, so that what is set meanwhile is taken back
     patch.setenv("DAGSTER_HOME", str(home / "dagster"))
     patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow' / 'mlflow.db'}")
-    rows().to_csv(root / "data.csv", index=False)
+    arrive(rows(), root / "data.csv")
     return Desk(root)
 
 
@@ -117,7 +117,7 @@ def ran(first: tuple[Desk, Answer], monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow' / 'mlflow.db'}")
     yield desk
     desk.declare(YAML)
-    rows().to_csv(desk.root / "data.csv", index=False)
+    arrive(rows(), desk.root / "data.csv")
 
 
 # ------------------------------------------------------------------------------- help
@@ -211,13 +211,13 @@ def test_new_refuses_what_it_cannot_read(desk: Desk, words: list[str], told: lis
     (desk.root / "bare.csv").write_text("1.5,2,yes\n2.5,3,no\n" * 30)
     (desk.root / "empty.csv").write_text("")
     (desk.root / "header.csv").write_text("a,b,y\n")
-    rows().assign(y="yes").to_csv(desk.root / "constant.csv", index=False)
+    arrive(rows().assign(y="yes"), desk.root / "constant.csv")
     assert desk.type("new", "demo", *words).refused(*told)
     assert not desk.file.exists()
 
 
 def test_new_reads_a_file_without_a_header(desk: Desk) -> None:
-    rows().to_csv(desk.root / "bare.csv", index=False, header=False)
+    arrive(rows(), desk.root / "bare.csv", header=False)
     answer = desk.type(
         "new", "demo", "--data", "bare.csv", "--target", "y", "--names", "id, a, b, y"
     )
@@ -324,7 +324,7 @@ def test_production_alone_is_refused_from_here_as_well(ran: Desk) -> None:
 
 
 def test_a_failed_data_gate_is_status_1(ran: Desk) -> None:
-    rows(30).to_csv(ran.root / "data.csv", index=False)
+    arrive(rows(30), ran.root / "data.csv")
     answer = ran.type("run", "demo", "--json")
     assert answer.status == 1
     assert (
@@ -570,7 +570,7 @@ def test_other_commands_write_one_document_as_well(desk: Desk, words: list[str])
 def test_new_then_run_takes_a_file_to_production(desk: Desk) -> None:
     """The two commands of the first page, with the default candidates."""
     frame = rows(300).assign(colour=lambda f: pd.Series(["red", "green", "blue"] * 100))
-    frame.to_csv(desk.root / "data.csv", index=False)
+    arrive(frame, desk.root / "data.csv")
     assert _called(desk, "new", "demo", "--data", "data.csv", "--target", "y").status == 0
     answer = _called(desk, "run", "demo", "--json")
     assert answer.status == 0, answer.err

@@ -26,11 +26,11 @@ from ml_assets.promotion import Hold, Promote
 from ml_assets.resources.lake import Lake
 from ml_assets.resources.ledger import Decision
 from ml_assets.resources.registry import Registry
-from ml_assets.round import ROWS, production
 from ml_assets.round import challenger as round_challenger
+from ml_assets.round import production
 from ml_assets.round.candidate import make_candidate
 from ml_assets.round.challenger import make_challenger
-from ml_assets.round.dataset import make_dataset
+from ml_assets.round.dataset import dataset_rows, make_dataset
 from ml_assets.round.evaluation import make_evaluation
 from ml_assets.round.production import make_production
 from ml_assets.round.split import current_split, make_split, part_rows
@@ -1210,10 +1210,10 @@ def test_the_dataset_of_an_entry_can_be_found_again(project: Project) -> None:
     project.write(rows(700, seed=2))
     project.production(declared())
     found = [
-        p
-        for p in (project.stores.lake.root / "demo" / "dataset").iterdir()
-        if p.name.startswith(entry["dataset_version"])
+        e
+        for e in project.stores.lake.entries("demo", "dataset")
+        if e.digest.startswith(entry["dataset_version"])
     ]
     assert len(found) == 1
-    kept = pd.read_parquet(found[0] / ROWS)
+    kept = dataset_rows(project.round(declared()), found[0]).frame()
     pd.testing.assert_frame_equal(kept, rows(), check_exact=False)

@@ -18,6 +18,14 @@ CATALOGUE: dict[str, str] = {
     "target_is_usable": "The target column is there, complete, finite, and fits the task.",
     "columns_are_as_declared": "Every column of `contract.columns` is there, with its type, "
     "range and share of missing values; so is every column that the declaration names.",
+    "values_are_usual": "Values lie in their `usual` range and `values` name them, as do all rules "
+    "of the contract whose mode is warn.",
+    "rows_are_as_declared": "A batch keeps every enforced rule of its contract; else it is put "
+    "into quarantine.",
+    "every_batch_is_accepted": "No batch was refused now, and none awaits a decision in quarantine.",
+    "time_is_in_order": "Every row of train is earlier than validation, and that than test.",
+    "shares_are_as_declared": "Cuts in time still give about the declared shares; as rows come, "
+    "test grows until the cuts are moved.",
     "no_feature_gives_the_target_away": "No feature tells the target by itself, and no features "
     "sum up to it. Enforced unless `dataset.integrity` says otherwise, as all that follow warn.",
     "rows_are_unique": "No row equals an earlier one.",

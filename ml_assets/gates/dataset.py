@@ -1,14 +1,19 @@
 """Gates that ask a dataset, by its profile."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ml_assets.errors import did_you_mean, shortened
 from ml_assets.gates import Verdict
-from ml_assets.problem import ColumnContract, GroupBy, Mode, Problem
+from ml_assets.problem import ColumnContract, GroupBy, Mode, Problem, TimeBy
+from ml_assets.problem.dataset import Rule
 
 if TYPE_CHECKING:
+    from ml_assets.contract import Breach
     from ml_assets.dataset import Column, Profile
+
+MOST_TOLD = 10
 
 # what may stand where a type is declared: an integer is a number
 _FITS = {
@@ -71,24 +76,53 @@ def target_is_usable(profile: "Profile", problem: Problem) -> Verdict:
     )
 
 
-def columns_are_as_declared(profile: "Profile", problem: Problem) -> Verdict:
+def columns_are_as_declared(
+    profile: "Profile", problem: Problem, breaches: "Sequence[Breach]" = ()
+) -> Verdict:
     """It asks whether all declared columns are there, with their types, ranges and completeness."""
     faults = []
     for where, name in _named_columns(problem):
         if name not in profile.columns:
             hint = did_you_mean(name, profile.columns)
             faults.append(f"`{name}` ({where}) is not there.{hint}")
-    for name, contract in problem.dataset.contract.columns.items():
-        if name in profile.columns:
-            faults += _faults(name, profile.columns[name], contract, profile.rows)
+    faults += _told(profile, problem, breaches, "enforce")
     if not profile.features:
         faults.append("no column is left to learn from.")
-    if faults:
-        more = f" (and {len(faults) - 10} more)" if len(faults) > 10 else ""
-        reason = " ".join(faults[:10]) + more
-    else:
-        reason = f"{len(profile.columns)} columns, as declared."
+    reason = _bounded(faults) if faults else f"{len(profile.columns)} columns, as declared."
     return Verdict("columns_are_as_declared", not faults, reason, {"faults": len(faults)})
+
+
+def values_are_usual(
+    profile: "Profile", problem: Problem, breaches: "Sequence[Breach]" = ()
+) -> Verdict:
+    """It asks whether values lie where they usually do, in the known categories."""
+    odd = _told(profile, problem, breaches, "warn")
+    reason = _bounded(odd) if odd else "Nothing is odd."
+    return Verdict("values_are_usual", not odd, reason, {"columns": len(odd)})
+
+
+def _bounded(faults: list[str]) -> str:
+    more = f" (and {len(faults) - MOST_TOLD} more)" if len(faults) > MOST_TOLD else ""
+    return " ".join(faults[:MOST_TOLD]) + more
+
+
+def _told(
+    profile: "Profile", problem: Problem, breaches: "Sequence[Breach]", mode: Mode
+) -> list[str]:
+    """It returns the faults of one severity; with lines and examples, where a file was judged."""
+    known = {(b.column, b.rule): b.reason for b in breaches}
+    faults = []
+    for name, contract in problem.dataset.contract.columns.items():
+        if name in profile.columns:
+            found = _faults(name, profile.columns[name], contract, profile.rows)
+            faults += [known.get((name, r), f) for r, f in found if contract.mode_of(r) == mode]
+            told = {r for r, _ in found}
+            faults += [
+                b.reason
+                for b in breaches
+                if b.column == name and b.mode == mode and b.rule not in (*told, "absent")
+            ]
+    return faults
 
 
 def _named_columns(problem: Problem) -> list[tuple[str, str]]:
@@ -98,26 +132,43 @@ def _named_columns(problem: Problem) -> list[tuple[str, str]]:
         named.append(("key", problem.dataset.key))
     if isinstance(problem.split.by, GroupBy):
         named.append(("split", problem.split.by.group))
+    if isinstance(problem.split.by, TimeBy):
+        named.append(("split", problem.split.by.time))
     seen: dict[str, str] = {}
     for where, name in named:
         seen.setdefault(name, where)
     return [(where, name) for name, where in seen.items()]
 
 
-def _faults(name: str, column: "Column", contract: ColumnContract, rows: int) -> list[str]:
-    faults = []
+def _faults(
+    name: str, column: "Column", contract: ColumnContract, rows: int
+) -> "list[tuple[Rule, str]]":
+    faults: list[tuple[Rule, str]] = []
     empty = column.missing == rows
     # an integer column with gaps is read as number
     gaps = contract.type == "integer" and column.type == "number" and column.missing > 0
     if contract.type and not empty and not gaps and column.type not in _FITS[contract.type]:
-        faults.append(f"`{name}` holds {column.type}, {contract.type} is declared.")
-    share = column.missing / max(rows, 1)
-    if contract.missing is not None and share > contract.missing:
-        faults.append(f"`{name}` is missing in {share:.2%}; {contract.missing:.2%} is allowed.")
-    if contract.min is not None and column.min is not None and column.min < contract.min:
-        faults.append(f"`{name}` goes down to {column.min:g}; {contract.min:g} is the least.")
-    if contract.max is not None and column.max is not None and column.max > contract.max:
-        faults.append(f"`{name}` goes up to {column.max:g}; {contract.max:g} is the most.")
+        faults.append(("type", f"`{name}` holds {column.type}, {contract.type} is declared."))
+    share, allowed = column.missing / max(rows, 1), contract.missing
+    if allowed is not None and share > allowed:
+        text = f"`{name}` is missing in {share:.2%}; {allowed:.2%} is allowed."
+        faults.append(("missing", text))
+    low, high = column.min, column.max
+    if contract.min is not None and low is not None and low < contract.min:
+        faults.append(("min", f"`{name}` goes down to {low:g}; {contract.min:g} is the least."))
+    if contract.max is not None and high is not None and high > contract.max:
+        faults.append(("max", f"`{name}` goes up to {high:g}; {contract.max:g} is the most."))
+    if contract.usual is not None and low is not None and high is not None:
+        least, most = contract.usual
+        if low < least or high > most:
+            text = f"`{name}` goes from {low:g} to {high:g}; {least:g} to {most:g} is usual."
+            faults.append(("usual", text))
+    if contract.values is not None and column.values is not None:
+        new = [v for v in column.values if v not in contract.values]
+        if new:
+            faults.append(
+                ("values", f"`{name}` has categories that are not known: {shortened(new)}.")
+            )
     return faults
 
 
@@ -197,7 +248,7 @@ def no_column_is_new(profile: "Profile", problem: Problem) -> Verdict:
     return Verdict("no_column_is_new", not new, said, {"new": len(new)})
 
 
-ASKED = (has_enough_rows, target_is_usable, columns_are_as_declared)
+ASKED = (has_enough_rows, target_is_usable)
 INTEGRITY = (
     no_feature_gives_the_target_away,
     rows_are_unique,
@@ -216,6 +267,7 @@ ENFORCED = (no_feature_gives_the_target_away, dates_have_one_format)
 def modes(problem: Problem) -> dict[str, Mode]:
     """It returns the gates that are asked of a dataset, with how severe each is."""
     asked: dict[str, Mode] = {gate.__name__: "enforce" for gate in ASKED}
+    asked |= {"columns_are_as_declared": "enforce", "values_are_usual": "warn"}
     for gate in INTEGRITY:
         usual: Mode = "enforce" if gate in ENFORCED else "warn"
         declared = {str(k): v for k, v in problem.dataset.integrity.items()}
@@ -223,11 +275,17 @@ def modes(problem: Problem) -> dict[str, Mode]:
     return {name: mode for name, mode in asked.items() if mode != "off"}
 
 
-def ask(profile: "Profile", problem: Problem) -> list[Verdict]:
-    """It returns the verdicts of all gates on the dataset."""
+def ask(profile: "Profile", problem: Problem, breaches: "Sequence[Breach]" = ()) -> list[Verdict]:
+    """It returns the verdicts of all gates on the dataset.
+
+    Args:
+        profile: of all its rows.
+        problem: the declaration.
+        breaches: what was found where a file was read, with lines and examples.
+    """
     asked = modes(problem)
-    return [
-        replace(gate(profile, problem), mode=asked[gate.__name__])
-        for gate in (*ASKED, *INTEGRITY)
-        if gate.__name__ in asked
-    ]
+    verdicts = [gate(profile, problem) for gate in ASKED]
+    verdicts.append(columns_are_as_declared(profile, problem, breaches))
+    verdicts.append(values_are_usual(profile, problem, breaches))
+    verdicts += [gate(profile, problem) for gate in INTEGRITY if gate.__name__ in asked]
+    return [replace(v, mode=asked[v.name]) for v in verdicts]

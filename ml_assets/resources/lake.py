@@ -5,17 +5,20 @@ code), so nothing is made twice.  A thing is written aside, flushed, and renamed
 whoever looks sees the whole of it or nothing.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.digest import tree_digest
 from ml_assets.errors import ModelRefused, NotMaterialized
+from ml_assets.resources.table import StoredFile, StoredRows, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +98,48 @@ class Lake:
                 self._read.pop(next(iter(self._read)))
             self._read[known] = read_table(entry.path / name)
         return self._read[known]
+
+    def stored_rows(self, table: Table, files: list[StoredFile]) -> StoredRows:
+        """It returns the rows of a table's files; what was read stays in memory for the next asker.
+
+        Raises:
+            ModelRefused: a file is not what was written.
+        """
+        known = "/".join([str(table.folder), *(f.name for f in files)])
+        if known not in self._read:
+            while len(self._read) >= MOST_READ:
+                self._read.pop(next(iter(self._read)))
+            self._read[known] = table.rows(files, self._sound)
+        rows: StoredRows = self._read[known]
+        return rows
+
+    @contextlib.contextmanager
+    def lock(self, problem: str) -> Iterator[None]:
+        """It lets one process at a time change a problem's dataset; a dead one holds nothing."""
+        folder = self.root / problem
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / ".lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def entries(self, problem: str, noun: str) -> list[Entry]:
+        """It returns all that was made under a noun."""
+        keys = (self.root / problem / "keys" / noun).glob("[!.]*.json")
+        found = [self.find(problem, noun, key.stem) for key in sorted(keys)]
+        return [e for e in found if e is not None]
+
+    def note(self, problem: str, name: str, note: dict[str, Any]) -> None:
+        """It writes a note that may change, in one atomic step."""
+        self._note(self.root / problem / "notes" / f"{name}.json", note)
+
+    def noted(self, problem: str, name: str) -> dict[str, Any] | None:
+        """It returns a note, or None."""
+        try:
+            text = (self.root / problem / "notes" / f"{name}.json").read_text()
+        except FileNotFoundError:
+            return None
+        note: dict[str, Any] = json.loads(text)
+        return note
 
     def find(self, problem: str, noun: str, key: str) -> Entry | None:
         """It returns what was made under that key, or None."""

@@ -19,12 +19,7 @@ from ml_assets.resources.registry import DagsterRun
 from ml_assets.resources.stores import Stores
 
 # Files in the lake's folders.
-ROWS, PROFILE, CARD, PREDICTIONS = (
-    "rows.parquet",
-    "profile.json",
-    "card.json",
-    "predictions.parquet",
-)
+PROFILE, CARD, PREDICTIONS = "profile.json", "card.json", "predictions.parquet"
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,44 @@
-"""The dataset of a round: read once, asked by its gates, made current when they hold."""
+"""The dataset of a round: what arrived is brought in, asked by its gates, and made a version.
+
+One writer at a time.  The gates are asked of the dataset as it would be; only when they hold is
+anything committed, batch by batch, and the new version made current.
+"""
 
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 import ml_assets
-from ml_assets.data_file import READING, fingerprint, load, read
+from ml_assets.data_file import load
 from ml_assets.dataset import Profile, describe
 from ml_assets.digest import digest_of
 from ml_assets.errors import DatasetError, NotMaterialized
+from ml_assets.gates import Verdict, failures
 from ml_assets.gates import dataset as gates
-from ml_assets.gates import failures
 from ml_assets.integrity import inspected
-from ml_assets.resources.lake import Entry, write_table
-from ml_assets.round import PROFILE, ROWS, Made, Round
+from ml_assets.resources.lake import Entry
+from ml_assets.resources.table import StoredFile, StoredRows, Table, merged, write_pieces
+from ml_assets.round import PROFILE, Made, Round
+from ml_assets.round.arrival import (
+    Arrived,
+    many_files,
+    one_file,
+    parsing,
+    table_of,
+    whole,
+)
+from ml_assets.round.known import Known
+from ml_assets.round.quarantine import Quarantined, quarantined
+from ml_assets.round.source import frames, queried
 from ml_assets.user_code import locate
+
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -25,67 +46,194 @@ class DatasetMade(Made):
     """The dataset.
 
     Attributes:
-        entry: its files.
+        entry: its description: profile and list of files.
         profile: what it holds.
-        source: the declared path or loader.
+        source: the declared path, loader, query or asset.
+        rows: its rows.
+        arrived: what came, and what became of it.
+        version: the number of the table's version; None while it is in none.
+        table: where the Delta table is.
     """
 
     entry: Entry
     profile: Profile
     source: str
+    rows: StoredRows
+    arrived: Arrived
+    version: int | None
+    table: Path
 
 
-def make_dataset(round_: Round) -> DatasetMade:
-    """It reads the rows if they are new, and asks the gates on them.
+@dataclass(frozen=True)
+class QuarantineMade:
+    """The quarantine.
 
-    The current dataset changes only when every enforced gate holds.
+    Attributes:
+        batches: every refused batch.
+        verdict: whether all were accepted.
+    """
+
+    batches: list[Quarantined]
+    verdict: Verdict
+
+
+def make_dataset(round_: Round, given: Any = None) -> DatasetMade:
+    """It brings the dataset up to date with what arrived.
+
+    The current version changes only when every enforced gate holds.
+
+    Args:
+        round_: the round.
+        given: the value of the upstream asset, where that is the source.
 
     Raises:
-        DatasetError: the file or loader gives no rows.
+        DatasetError: no rows can be had.
     """
+    with round_.stores.lake.lock(round_.problem.name):
+        return _made(round_, table_of(round_), given)
+
+
+def _made(round_: Round, table: Table, given: Any) -> DatasetMade:
     problem, declared = round_.problem, round_.problem.dataset
-    rows: pd.DataFrame | None = None
-    file = round_.stores.root / (declared.path or "")
-    if declared.path is not None:
-        _stays_inside(file, declared.path, round_.stores.root)
-        source, content = declared.path, fingerprint(file)
-    else:
-        assert declared.loader is not None
-        rows = load(locate(declared.loader, round_.folder), declared.loader)
-        source, content = declared.loader, _content(rows)
-    key = digest_of("dataset", READING, content, _reading(round_), ml_assets.__version__)
+    arrived = _arrived(round_, table, given)
+    if not arrived.files:
+        raise DatasetError(_nothing(declared.source, arrived))
+    _nothing_is_lost(round_, table, arrived)
+    files = _of_one_schema(table, arrived.files)
+    manifest = {"table": table.folder.name, "files": [asdict(f) for f in files]}
+    rows = round_.stores.lake.stored_rows(table, files)
+    key = digest_of("dataset", manifest, _seeing(round_), ml_assets.__version__)
     entry = round_.find("dataset", key)
     reused = entry is not None
     if entry is None:
 
         def write(folder: Path) -> dict[str, Any]:
-            table = rows if rows is not None else read(file, declared)
-            write_table(table, folder / ROWS)
-            profile = inspected(table, describe(table, declared, problem.task), declared.target)
+            profile = describe(rows, declared, problem.task)
+            profile = inspected(rows, profile, declared.target)
             (folder / PROFILE).write_text(json.dumps(asdict(profile)))
-            return {"at": round_.clock(), "source": source, "reading": _reading(round_)}
+            (folder / MANIFEST).write_text(json.dumps(manifest))
+            return {"at": round_.clock(), "source": declared.source, "reading": _seeing(round_)}
 
         entry = round_.put("dataset", key, write)
     profile = Profile.from_record(entry.json(PROFILE))
-    verdicts = gates.ask(profile, problem)
+    verdicts = gates.ask(profile, problem, arrived.breaches)
+    version = None
     if not failures(verdicts):
+        version = _committed(round_, table, arrived, files, rows.schema)
         round_.stores.lake.make_current(problem.name, "dataset", "dataset", entry)
-    return DatasetMade(verdicts, reused, entry, profile, source)
+    return DatasetMade(
+        verdicts, reused, entry, profile, declared.source, rows, arrived, version, table.folder
+    )
 
 
-def _stays_inside(file: Path, declared: str, root: Path) -> None:
-    """It refuses a relative path that leads out of the project by `..` or by a link."""
-    try:
-        real = file.resolve(strict=True)
-    except FileNotFoundError:
-        return  # said by whoever opens it
-    except (OSError, RuntimeError):
-        raise DatasetError(f"{declared} is a link that leads nowhere.") from None
-    if not Path(declared).is_absolute() and not real.is_relative_to(root.resolve()):
+def _arrived(round_: Round, table: Table, given: Any) -> Arrived:
+    declared = round_.problem.dataset
+    if declared.is_landing:
+        return many_files(round_, table)
+    if declared.path is not None:
+        return one_file(round_, table)
+    return whole(table, _numbered(_rows(round_, given), declared.number_rows), declared.source)
+
+
+def _rows(round_: Round, given: Any) -> Iterator[pa.Table]:
+    declared = round_.problem.dataset
+    if declared.loader is not None:
+        loaded = load(locate(declared.loader, round_.folder), declared.loader)
+        return frames(loaded, declared.loader)
+    if declared.sql is not None:
+        assert declared.connection is not None
+        url = os.environ.get(declared.connection)
+        if not url:
+            raise DatasetError(
+                f"The environment variable {declared.connection} is not set. It holds the URL of "
+                "the database, like postgresql+psycopg://user:password@host/name."
+            )
+        return queried(declared.sql, url, f"The query at {declared.connection}")
+    return frames(given, f"The asset {declared.asset}")
+
+
+def _numbered(pieces: Iterator[pa.Table], name: str | None) -> Iterator[pa.Table]:
+    start = 0
+    for piece in pieces:
+        numbers = pa.array(range(start, start + piece.num_rows), pa.int64())
+        start += piece.num_rows
+        yield piece.append_column(name, numbers) if name else piece
+
+
+def _nothing(source: str, arrived: Arrived) -> str:
+    told = [f"{name}: {why}" for name, why in {**arrived.refused, **arrived.waiting}.items()][:5]
+    return f"No batch at {source} was accepted yet. {' '.join(told)}".rstrip()
+
+
+def _nothing_is_lost(round_: Round, table: Table, arrived: Arrived) -> None:
+    """It refuses a new way of reading while batches that were accepted cannot be read so."""
+    name = round_.problem.name
+    noted = round_.stores.lake.noted(name, "table")
+    if noted is None or noted["folder"] == table.folder.name or not noted["landing"]:
+        return
+    before = Table(table.folder.with_name(noted["folder"])).files()
+    here = {f.batch for f in arrived.files}
+    gone = [f for f in before if f.batch not in here]
+    if gone and round_.problem.dataset.is_landing:
         raise DatasetError(
-            f"{declared} leads out of the project's folder. If that is meant, declare the "
-            "absolute path."
+            f"The declaration of how files are read has changed, and {len(gone)} of "
+            f"{len(before)} accepted batches ({sum(f.rows for f in gone):,} rows) are no longer in "
+            "the landing zone, or were refused, and cannot be read anew. Bring them back, or take "
+            "the change of the declaration back."
         )
+
+
+def _of_one_schema(table: Table, files: list[StoredFile]) -> list[StoredFile]:
+    """It returns the files with one type per column: whole numbers become numbers where they must."""
+    schemas = [pq.read_schema(table.folder / f.name) for f in files]
+    types = {c.name: c.type for c in merged(schemas)}
+    same = []
+    for stored, schema in zip(files, schemas, strict=True):
+        if any(c.type != types[c.name] for c in schema):
+            wide = pa.schema([(c.name, types[c.name]) for c in schema])
+            rows = pq.read_table(table.folder / stored.name)
+            aside = table.aside()
+            write_pieces(iter([rows.cast(wide)]), aside)
+            stored = table.publish(aside, stored.rows, stored.batch)
+        same.append(stored)
+    return same
+
+
+def _committed(
+    round_: Round, table: Table, arrived: Arrived, files: list[StoredFile], schema: pa.Schema
+) -> int:
+    """It makes the files the table's latest version: one commit for each new batch."""
+    before = table.files()
+    names = {b.stored.batch: b for b in arrived.batches}
+    about = {"run_id": round_.run.run_id, "actor": round_.actor}
+    now = [f.name for f in files]
+    for stored in files:
+        batch = names.get(stored.batch)
+        if stored in before or batch is None or not round_.problem.dataset.is_landing:
+            continue
+        out = [f for f in before if f.name not in now]
+        once = "" if table.has(batch.digest) else batch.digest
+        note = {**about, "batch": batch.digest, "name": batch.name}
+        table.commit([stored], out, schema, note, once)
+        before = [f for f in before if f not in out] + [stored]
+    if {f.name for f in before} != set(now):
+        fresh = [f for f in files if f not in before]
+        table.commit(fresh, [f for f in before if f.name not in now], schema, about)
+    landing = round_.problem.dataset.is_landing
+    note_ = {"folder": table.folder.name, "landing": landing}
+    round_.stores.lake.note(round_.problem.name, "table", note_)
+    return int(table.version() or 0)
+
+
+def dataset_rows(round_: Round, entry: Entry) -> StoredRows:
+    """It returns the rows of a version of the dataset.
+
+    Raises:
+        ModelRefused: they are not what was written.
+    """
+    manifest = entry.json(MANIFEST)
+    table = Table(round_.stores.lake.root / round_.problem.name / "table" / manifest["table"])
+    return round_.stores.lake.stored_rows(table, [StoredFile(**f) for f in manifest["files"]])
 
 
 def current_dataset(round_: Round) -> tuple[Entry, Profile]:
@@ -96,22 +244,35 @@ def current_dataset(round_: Round) -> tuple[Entry, Profile]:
     """
     problem = round_.problem
     entry = round_.stores.lake.current(problem.name, "dataset")
-    if entry.facts["reading"] != _reading(round_):
+    if entry.facts["reading"] != _seeing(round_):
         raise NotMaterialized(
             f"{problem.name}/dataset was read under another declaration. Materialize it again."
         )
     return entry, Profile.from_record(entry.json(PROFILE))
 
 
-def _reading(round_: Round) -> str:
+def make_quarantine(round_: Round, arrived: Arrived) -> QuarantineMade:
+    """It returns every refused batch, and whether one was refused now or awaits a decision."""
+    batches = quarantined(round_, Known.of(round_, table_of(round_)).files)
+    waits = [q for q in batches if q.state == "awaits"]
+    mode: Any = "enforce" if arrived.refused else "warn"
+    if arrived.refused:
+        told = [f"{n}: {why}" for n, why in list(arrived.refused.items())[:5]]
+        more = f" (and {len(arrived.refused) - 5} more)" if len(arrived.refused) > 5 else ""
+        reason = f"{len(arrived.refused)} refused now. {' '.join(told)}{more}"
+    elif waits:
+        reason = f"{len(waits)} in quarantine: correct the file, or release it."
+    else:
+        reason = "None is in quarantine."
+    verdict = Verdict(
+        "every_batch_is_accepted", not waits and not arrived.refused, reason, {}, mode
+    )
+    return QuarantineMade(batches, verdict)
+
+
+def _seeing(round_: Round) -> str:
     """It names everything in the declaration that decides what is read, and how it is seen."""
     declared = round_.problem.dataset
-    seen = declared.model_dump(mode="json", exclude={"contract", "integrity"})
-    types = {n: c.type for n, c in declared.contract.columns.items() if c.type}
+    roles = (declared.target, declared.positive, declared.key, declared.drop, declared.source)
     ignored = declared.contract.new_columns == "ignore" and sorted(declared.contract.columns)
-    return digest_of(seen, types, ignored, round_.problem.task)
-
-
-def _content(rows: pd.DataFrame) -> str:
-    hashed = pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()
-    return digest_of(list(rows.columns), [str(t) for t in rows.dtypes], hashed.hex())
+    return digest_of(parsing(round_), roles, ignored, round_.problem.task)

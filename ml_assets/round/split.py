@@ -11,10 +11,21 @@ from ml_assets.dataset import Profile
 from ml_assets.digest import digest_of, file_digest
 from ml_assets.errors import NotMaterialized
 from ml_assets.gates import split as gates
+from ml_assets.problem import TimeBy
 from ml_assets.resources.lake import Entry, write_table
-from ml_assets.round import CARD, ROWS, Made, Round
-from ml_assets.round.dataset import current_dataset
-from ml_assets.split import HASHING, PARTS, Part, describe, divide, identify_by, shared_rows
+from ml_assets.round import CARD, Made, Round
+from ml_assets.round.dataset import current_dataset, dataset_rows
+from ml_assets.split import (
+    HASHING,
+    PARTS,
+    Cuts,
+    Part,
+    describe,
+    divide,
+    find_cuts,
+    identify_by,
+    shared_rows,
+)
 
 
 @dataclass(frozen=True)
@@ -52,15 +63,22 @@ def make_split(round_: Round) -> SplitMade:
         return _made(round_, entry, dataset, profile, True)
     problem, declared = round_.problem, round_.problem.dataset
     classes = profile.usable_target().classes
+    how, column = identify_by(problem.split, declared)
+    time = column if how == "time" else None
 
     def write(folder: Path) -> dict[str, Any]:
-        rows = round_.stores.lake.rows(dataset, ROWS)
-        rows = rows[rows[declared.target].notna()]
-        parts = divide(rows, problem.split, declared)
+        rows = dataset_rows(round_, dataset).frame()
+        known = rows[declared.target].notna()
+        rows = rows if known.all() else rows[known]
+        cuts = _cuts(round_, rows)
+        parts = divide(rows, problem.split, declared, cuts)
         for name, part in parts.items():
             write_table(part, folder / f"{name}.parquet")
         record = {
-            "parts": {n: asdict(describe(p, declared.target, classes)) for n, p in parts.items()},
+            "parts": {
+                n: asdict(describe(p, declared.target, classes, time)) for n, p in parts.items()
+            },
+            "cuts": cuts and asdict(cuts),
             "shared": shared_rows(parts, problem.split, declared),
             "digests": {n: file_digest(folder / f"{n}.parquet") for n in PARTS},
         }
@@ -90,21 +108,49 @@ def part_rows(round_: Round, split: SplitMade, part: str) -> pd.DataFrame:
     return round_.stores.lake.rows(split.entry, f"{part}.parquet")
 
 
+def _cuts(round_: Round, rows: pd.DataFrame) -> Cuts | None:
+    """It returns where a split by time cuts: as declared, or as found when rows first came.
+
+    What was found once is kept, so that no row changes sides when more come.
+    """
+    problem = round_.problem
+    by = problem.split.by
+    if not isinstance(by, TimeBy):
+        return None
+    if by.validation_from is not None:
+        return find_cuts(rows, problem.split)
+    key = digest_of("cuts", by.time, problem.split.model_dump(mode="json", exclude={"by", "salt"}))
+
+    def write(folder: Path) -> dict[str, Any]:
+        (folder / CARD).write_text(json.dumps(asdict(find_cuts(rows, problem.split))))
+        return {"at": round_.clock()}
+
+    return Cuts(**(round_.find("cuts", key) or round_.put("cuts", key, write)).json(CARD))
+
+
 def _key(round_: Round, dataset: Entry, profile: Profile) -> str:
     problem = round_.problem
     how = identify_by(problem.split, problem.dataset)
-    shares = problem.split.model_dump(mode="json", exclude={"by"})
+    shares = problem.split.model_dump(mode="json")
     target = problem.dataset.target, asdict(profile.usable_target())
     return digest_of("split", HASHING, dataset.digest, how, shares, target)
 
 
 def _made(round_: Round, entry: Entry, dataset: Entry, profile: Profile, reused: bool) -> SplitMade:
     record = entry.json(CARD)
-    parts = {n: Part(p["rows"], tuple(p["counts"])) for n, p in record["parts"].items()}
-    how, column = identify_by(round_.problem.split, round_.problem.dataset)
+    parts = {
+        n: Part(p["rows"], tuple(p["counts"]), p["first"], p["last"])
+        for n, p in record["parts"].items()
+    }
+    split = round_.problem.split
+    how, column = identify_by(split, round_.problem.dataset)
     verdicts = [
         gates.parts_are_disjoint(record["shared"], how),
         gates.every_class_is_present(parts, profile.usable_target()),
     ]
+    if how == "time":
+        verdicts += [gates.time_is_in_order(parts), gates.shares_are_as_declared(parts, split)]
     named = f"{how} `{column}`" if column else "the row's content"
+    if record["cuts"]:
+        named += f", cut at {record['cuts']['validation_from']} and {record['cuts']['test_from']}"
     return SplitMade(verdicts, reused, entry, dataset, profile, parts, record["digests"], named)

@@ -78,32 +78,52 @@ def _code(*parts: Any) -> str:
 
 
 def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
-    key = key_of(problem, "dataset")
-    source = problem.dataset.path or problem.dataset.loader
+    key, quarantine = key_of(problem, "dataset"), key_of(problem, "quarantine")
+    declared, landing = problem.dataset, problem.dataset.is_landing
+    upstream = declared.asset and dg.AssetKey(declared.asset.split("/"))
+    specs = [
+        dg.AssetSpec(
+            key,
+            deps=[upstream] if upstream else None,
+            description=f"The accepted rows of `{declared.source}`, in versions. Gates ask them "
+            "before anything is learned; rows that fail one never become a version.",
+            code_version=_code(declared, source_digest(declared.loader or "", folder)),
+            metadata={"contract": checks.contract_schema(problem)},
+            skippable=True,
+            **_common(problem, {"pandas", "deltalake"}),
+        )
+    ]
+    if landing:
+        told = "Batches that were refused, with the reason. They are kept, and stop no others."
+        common = _common(problem, {"csv"})
+        specs.append(dg.AssetSpec(quarantine, description=told, skippable=True, **common))
 
-    @dg.asset(
-        key=key,
-        description=f"The rows of `{source}`, read once and named by their content. Gates ask "
-        "them before anything is learned; rows that fail one never become current.",
-        code_version=_code(problem.dataset, source_digest(problem.dataset.loader or "", folder)),
-        output_required=False,
-        check_specs=checks.dataset_specs(key, problem),
-        **_common(problem, {"pandas", "parquet"}),
+    @dg.multi_asset(
+        name=f"{problem.name}__dataset",
+        specs=specs,
+        ins={"given": dg.AssetIn(upstream)} if upstream else None,
+        check_specs=checks.dataset_specs(key, problem)
+        + ([checks.spec(quarantine, "every_batch_is_accepted", "warn")] if landing else []),
     )
     def dataset(
-        context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
+        context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores], **given: Any
     ) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
-        from ml_assets.round import ROWS
-        from ml_assets.round.dataset import make_dataset
+        from ml_assets.round.dataset import make_dataset, make_quarantine
 
-        made = make_dataset(_round(context, problem, folder, ml_assets))
+        round_ = _round(context, problem, folder, ml_assets)
+        made = make_dataset(round_, given.get("given"))
         context.log.info(_said("dataset", made.reused, made.verdicts))
+        if landing:
+            kept = make_quarantine(round_, made.arrived)
+            context.log.info(f"quarantine: {kept.verdict.reason}")
+            yield dg.MaterializeResult(quarantine, metadata=metadata.of_quarantine(kept))
+            yield from checks.results(quarantine, [kept.verdict])
         if not failures(made.verdicts):
-            rows = ml_assets.lake.rows(made.entry, ROWS)
             yield dg.MaterializeResult(
+                key,
                 data_version=dg.DataVersion(made.entry.digest[:16]),
-                metadata=metadata.of_dataset(made, rows),
+                metadata=metadata.of_dataset(made, made.rows.head(metadata.PREVIEW_ROWS)),
             )
         yield from checks.results(key, made.verdicts)
 
@@ -132,10 +152,7 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
             )
             for part in PARTS
         ],
-        check_specs=[
-            checks.spec(keys["test"], "parts_are_disjoint"),
-            checks.spec(keys["train"], "every_class_is_present"),
-        ],
+        check_specs=checks.split_specs(keys, problem),
     )
     def split(
         context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
@@ -153,9 +170,9 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
                     data_version=dg.DataVersion(made.digests[part][:16]),
                     metadata=metadata.of_part(made, part, part_rows(round_, made, part)),
                 )
-        disjoint, present = made.verdicts
-        yield from checks.results(keys["test"], [disjoint])
-        yield from checks.results(keys["train"], [present])
+        for verdict in made.verdicts:
+            part = "train" if verdict.name == "every_class_is_present" else "test"
+            yield from checks.results(keys[part], [verdict])
 
     return split
 

@@ -1,6 +1,6 @@
 """Checks: the gates' verdicts, as Dagster shows them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -8,7 +8,7 @@ import dagster as dg
 from ml_assets.gates import CATALOGUE, Verdict
 from ml_assets.gates import challenger as challenger_gates
 from ml_assets.gates import dataset as dataset_gates
-from ml_assets.problem import Problem
+from ml_assets.problem import Problem, TimeBy
 
 
 def spec(key: dg.AssetKey, name: str, mode: str = "enforce") -> dg.AssetCheckSpec:
@@ -20,6 +20,37 @@ def spec(key: dg.AssetKey, name: str, mode: str = "enforce") -> dg.AssetCheckSpe
 def dataset_specs(key: dg.AssetKey, problem: Problem) -> list[dg.AssetCheckSpec]:
     """It returns the checks on the dataset."""
     return [spec(key, name, mode) for name, mode in dataset_gates.modes(problem).items()]
+
+
+def split_specs(keys: Mapping[str, dg.AssetKey], problem: Problem) -> list[dg.AssetCheckSpec]:
+    """It returns the checks on the parts of the split."""
+    asked = [
+        spec(keys["test"], "parts_are_disjoint"),
+        spec(keys["train"], "every_class_is_present"),
+    ]
+    if isinstance(problem.split.by, TimeBy):
+        asked.append(spec(keys["test"], "time_is_in_order"))
+        asked.append(spec(keys["test"], "shares_are_as_declared", "warn"))
+    return asked
+
+
+def contract_schema(problem: Problem) -> dg.TableSchemaMetadataValue:
+    """It returns the contract as a table's schema, which the UI draws; nothing heavy is imported."""
+    columns = []
+    for name, rule in problem.dataset.contract.columns.items():
+        said = rule.model_dump(mode="json", exclude_defaults=True)
+        columns.append(
+            dg.TableColumn(
+                name,
+                str(said.pop("type", "any")),
+                constraints=dg.TableColumnConstraints(
+                    nullable=rule.missing != 0,
+                    unique=rule.unique,
+                    other=[f"{k}: {v}" for k, v in said.items() if k != "unique"],
+                ),
+            )
+        )
+    return dg.MetadataValue.table_schema(dg.TableSchema(columns))
 
 
 def challenger_specs(key: dg.AssetKey, problem: Problem) -> list[dg.AssetCheckSpec]:

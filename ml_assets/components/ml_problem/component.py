@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from ml_assets.components.ml_problem.assets import RESOURCE, build_assets
 from ml_assets.components.ml_problem.job import build_job
 from ml_assets.components.ml_problem.scaffolder import MLProblemScaffolder
+from ml_assets.components.ml_problem.sensor import build_sensor
 from ml_assets.problem import Problem
 from ml_assets.resources.home import find_home
 from ml_assets.resources.stores import open_stores
@@ -62,14 +63,18 @@ class MLProblem(dg.Component):
         return dg.ComponentTypeSpec(
             description=cls.__doc__,
             tags=["machine-learning", "scikit-learn", "mlflow"],
-            produces=["asset", "asset_check", "job"],
+            produces=["asset", "asset_check", "job", "sensor"],
         )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """It returns the problem's assets with their checks, its job, and the stores they use."""
+        """It returns the problem's assets with their checks, its job and sensor, and the stores."""
         root = self.root or context.project_root
+        stores = open_stores(find_home(root))
+        job = build_job(self.problem)
+        sensor = build_sensor(self.problem, job, stores)
         return dg.Definitions(
             assets=build_assets(self.problem, self.folder),
-            jobs=[build_job(self.problem)],
-            resources={RESOURCE: open_stores(find_home(root))},
+            jobs=[job],
+            sensors=[sensor] if sensor is not None else [],
+            resources={RESOURCE: stores},
         )

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +12,7 @@ from ml_assets.evaluation import Contender
 from ml_assets.resources.registry import Registry
 from ml_assets.round.candidate import CandidateMade
 from ml_assets.round.challenger import JUDGED, ChallengerMade
-from ml_assets.round.dataset import DatasetMade
+from ml_assets.round.dataset import DatasetMade, QuarantineMade
 from ml_assets.round.evaluation import LEADERBOARD, EvaluationMade
 from ml_assets.round.production import ProductionMade
 from ml_assets.round.split import SplitMade
@@ -58,11 +59,14 @@ def of_dataset(made: DatasetMade, rows: Any) -> dict[str, Any]:
         "preview": dg.MetadataValue.md(preview(rows)),
         "source": made.source,
         "version": made.entry.digest[:16],
+        "table_version": made.version,
+        "files": len(made.arrived.files),
+        **_arrived(made),
         "columns": len(profile.columns),
         "features": len(profile.features),
         "duplicate_rows": profile.duplicates,
         "reused": _reused(made.reused),
-        "file": dg.MetadataValue.path(str(made.entry.path)),
+        "table": dg.MetadataValue.path(str(made.table)),
     }
     if target is not None:
         found["task"] = f"{target.task} ({target.why})"
@@ -79,6 +83,55 @@ def of_dataset(made: DatasetMade, rows: Any) -> dict[str, Any]:
             )
         )
     return found
+
+
+def _arrived(made: DatasetMade) -> dict[str, Any]:
+    """It returns what came now, and what became of it; nothing for what did not happen."""
+    came = made.arrived
+    told: dict[str, Any] = {"files_read": came.read}
+    if came.batches:
+        told["new_batches"] = dg.MetadataValue.md(
+            table(
+                ("batch", "rows"),
+                [(b.name, f"{b.stored.rows:,}") for b in came.batches[:MOST_CELLS]],
+            )
+        )
+        told["new_rows"] = sum(b.stored.rows for b in came.batches)
+    left = [(b.name, line, n) for b in came.batches for line, n in b.left_out]
+    if left:
+        told["lines_left_out"] = dg.MetadataValue.md(
+            table(("file", "line", "fields"), left[:MOST_CELLS])
+        )
+    for word, found in (("same_bytes_as", came.same), ("waiting", came.waiting)):
+        if found:
+            shown = list(found.items())[:MOST_CELLS]
+            told[word] = dg.MetadataValue.md(table(("file", word.replace("_", " ")), shown))
+    return told
+
+
+def of_quarantine(made: QuarantineMade) -> dict[str, Any]:
+    """It returns what is shown with the quarantine."""
+    shown = [
+        (
+            q.name,
+            q.state,
+            q.reason,
+            time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(q.at)),
+            q.batch[:12],
+        )
+        for q in made.batches[:MOST_CELLS]
+    ]
+    counted = {
+        s: sum(q.state == s for q in made.batches) for s in ("awaits", "released", "replaced")
+    }
+    return {
+        **counted,
+        "batches": dg.MetadataValue.md(
+            table(("file", "state", "reason", "refused (UTC)", "batch"), shown)
+            if shown
+            else "None was refused."
+        ),
+    }
 
 
 def of_part(made: SplitMade, part: str, rows: Any) -> dict[str, Any]:

@@ -1,0 +1,124 @@
+"""The sensor: new data start one run of a problem's job, and every tick without one says why.
+
+A sensor is only a trigger: what comes in, and that it comes in once, is the dataset's affair.
+"""
+
+import time
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.digest import digest_of
+from ml_assets.errors import DatasetError, NotMaterialized
+from ml_assets.problem import Problem
+from ml_assets.resources.stores import Stores
+
+EVERY_SECONDS = 30
+STATUS = dg.DefaultSensorStatus
+
+
+def build_sensor(problem: Problem, job: Any, stores: Stores) -> dg.SensorDefinition | None:
+    """It returns what watches a problem's source; None where nothing can be watched."""
+    if problem.dataset.path is None and problem.dataset.asset is None:
+        return None
+    on = problem.retrain.on_new_data
+    watch = _files if problem.dataset.path is not None else _upstream
+
+    @dg.sensor(
+        name=f"{problem.name}_new_data",
+        job=job,
+        minimum_interval_seconds=EVERY_SECONDS,
+        default_status=STATUS.RUNNING if on else STATUS.STOPPED,
+        description=f"A run of {problem.name} when `{problem.dataset.source}` has something new.",
+        tags={"ml_assets/problem": problem.name},
+    )
+    def new_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        return watch(context, problem, stores)
+
+    return new_data
+
+
+def _files(
+    context: dg.SensorEvaluationContext, problem: Problem, stores: Stores
+) -> dg.SensorResult | dg.SkipReason:
+    """It compares one listing with the last one; nothing is opened unless it differs."""
+    from ml_assets.landing import look
+
+    try:
+        found = look(stores.root, problem.dataset, time.time())
+    except DatasetError as error:
+        return dg.SkipReason(str(error))
+    here = found.mark()
+    waiting = "".join(f" {name}: {why}." for name, why in list(found.waiting.items())[:5])
+    if context.cursor == here:
+        return dg.SkipReason(f"Nothing is new among {len(found.arrived):,} files.{waiting}")
+    if (stores.lake.noted(problem.name, "landing") or {}).get("mark") == here:
+        told = f"All {len(found.arrived):,} files were looked at by a run already.{waiting}"
+        return dg.SensorResult(skip_reason=told, cursor=here)
+    if found.waiting and any("moment ago" in why for why in found.waiting.values()):
+        return dg.SkipReason(f"Something is still being written.{waiting}")
+    return _request(context, problem, stores, here, f"{len(found.arrived):,} files")
+
+
+def _upstream(
+    context: dg.SensorEvaluationContext, problem: Problem, stores: Stores
+) -> dg.SensorResult | dg.SkipReason:
+    """It looks at the latest materialization, and at the checks that were asked about it."""
+    key = dg.AssetKey(str(problem.dataset.asset).split("/"))
+    shown = key.to_user_string()
+    event = context.instance.get_latest_materialization_event(key)
+    if event is None:
+        return dg.SkipReason(f"{shown} was never materialized.")
+    here = digest_of(event.run_id, event.timestamp)
+    if context.cursor == here:
+        return dg.SkipReason(f"{shown} was not materialized since.")
+    run = context.instance.get_run_by_id(event.run_id)
+    if run is not None and not run.is_finished:
+        return dg.SkipReason(f"{shown}: its run, and so its checks, are not finished.")
+    failed = failed_checks(context, key, event.run_id, event.timestamp)
+    if failed:
+        return dg.SkipReason(f"{shown}: its checks did not pass: {', '.join(failed[:5])}.")
+    return _request(context, problem, stores, here, shown)
+
+
+def failed_checks(
+    context: dg.SensorEvaluationContext, key: dg.AssetKey, run_id: str, since: float
+) -> list[str]:
+    """It returns the checks of an asset that failed, with severity ERROR, on what it is now.
+
+    Args:
+        context: of the tick.
+        key: the asset.
+        run_id: the run that materialized it.
+        since: when that was, in seconds since 1970.
+    """
+    instance = context.instance
+    events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    graph = context.repository_def.asset_graph if context.repository_def else None
+    later = graph.get_check_keys_for_assets({key}) if graph is not None else ()
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(later))
+    events = [
+        *events,
+        *(r.event for r in records.values() if r.event and r.event.timestamp >= since),
+    ]
+    latest: dict[str, Any] = {}
+    for event in sorted(events, key=lambda e: e.timestamp):
+        if event.dagster_event is not None:
+            evaluation = event.dagster_event.asset_check_evaluation_data
+            if evaluation.asset_key == key:
+                latest[evaluation.check_name] = evaluation
+    error = dg.AssetCheckSeverity.ERROR
+    return [n for n, e in latest.items() if not e.passed and e.severity == error]
+
+
+def _request(
+    context: dg.SensorEvaluationContext, problem: Problem, stores: Stores, here: str, what: str
+) -> dg.SensorResult | dg.SkipReason:
+    """It asks for a run, named by what is there and by the version that it is to replace."""
+    try:
+        before = stores.lake.current(problem.name, "dataset").digest
+    except NotMaterialized:
+        before = ""
+    context.log.info(f"{what}: something is new.")
+    request = dg.RunRequest(run_key=digest_of(problem.name, here, before))
+    return dg.SensorResult(run_requests=[request], cursor=here)

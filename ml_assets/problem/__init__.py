@@ -1,0 +1,279 @@
+"""A problem: what is to be predicted, declared.
+
+These records are the YAML under ``attributes:`` and the Python way to say the same.  They hold
+words and numbers only; nothing heavy is imported, so that a code location with hundreds of
+problems loads quickly.  Where a field has a default, the default is safe.
+"""
+
+import re
+from typing import Any, Literal, get_args
+
+from pydantic import Field, field_validator, model_validator
+
+from ml_assets.errors import did_you_mean
+from ml_assets.metric import METRICS
+from ml_assets.problem.dataset import (
+    ColumnContract,
+    Contract,
+    DatasetDeclaration,
+    GroupBy,
+    IntegrityGate,
+    SplitDeclaration,
+    TimeBy,
+)
+from ml_assets.problem.declaration import Declaration, Mode
+from ml_assets.problem.gates import (
+    BeatsBaselineGate,
+    BeatsChampionGate,
+    ClassShareGate,
+    GateDeclaration,
+    LatencyGate,
+    MetricGate,
+    known_metric,
+)
+
+__all__ = [
+    "DEFAULT_CANDIDATES",
+    "SHORT_NAMES",
+    "BeatsBaselineGate",
+    "BeatsChampionGate",
+    "CandidateDeclaration",
+    "ClassShareGate",
+    "ColumnContract",
+    "Contract",
+    "DatasetDeclaration",
+    "Declaration",
+    "GateDeclaration",
+    "GroupBy",
+    "IntegrityGate",
+    "LatencyGate",
+    "MetricGate",
+    "Mode",
+    "Problem",
+    "PromotionDeclaration",
+    "RetrainDeclaration",
+    "ShortName",
+    "SplitDeclaration",
+    "Task",
+    "TimeBy",
+]
+
+Task = Literal["binary", "multiclass", "regression"]
+ShortName = Literal[
+    "baseline",
+    "linear",
+    "logistic_regression",
+    "ridge",
+    "random_forest",
+    "extra_trees",
+    "hist_gradient_boosting",
+    "xgboost",
+    "lightgbm",
+    "catboost",
+]
+SHORT_NAMES: tuple[str, ...] = get_args(ShortName)
+
+# The set when none is named, with what differs from the libraries' own defaults.
+DEFAULT_CANDIDATES: dict[str, dict[str, Any]] = {
+    "linear": {},
+    "extra_trees": {},
+    "hist_gradient_boosting": {},
+    "lightgbm": {"n_estimators": 400, "learning_rate": 0.06},
+    "catboost": {},
+}
+_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,63}$")
+
+
+class CandidateDeclaration(Declaration):
+    """One contender: an estimator, its parameters, and how its table is prepared."""
+
+    estimator: str = Field(
+        description="A short name, the import path of a scikit-learn estimator, or "
+        "`.model.function` for a function that returns an unfitted estimator.",
+        examples=["random_forest", "sklearn.svm.SVC", ".model.boosted_trees"],
+    )
+    params: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Parameters of the estimator.",
+        examples=[{"n_estimators": 100}],
+    )
+    transform: str | None = Field(
+        None, description="Overrides the problem's `transform` for this candidate."
+    )
+
+    @field_validator("estimator")
+    @classmethod
+    def _a_name_or_a_path(cls, value: str) -> str:
+        if value not in SHORT_NAMES and "." not in value:
+            raise ValueError(
+                f"`{value}` is no short name of a candidate and no import path."
+                f"{did_you_mean(value, SHORT_NAMES)}"
+            )
+        return value
+
+
+class PromotionDeclaration(Declaration):
+    """How a fit and better challenger becomes champion."""
+
+    mode: Literal["automatic"] = Field(
+        "automatic", description="automatic: promoted by the run that proved it."
+    )
+
+
+class RetrainDeclaration(Declaration):
+    """What starts a run by itself."""
+
+    on_new_data: bool = Field(
+        True,
+        description="A sensor starts a run when a file arrives or changes, or when the upstream "
+        "asset was materialized and its checks passed.",
+    )
+
+
+class Problem(Declaration):
+    """What is to be predicted, from what, by which candidates, under which gates."""
+
+    name: str = Field(description="Name: the assets' prefix and group.", examples=["churn"])
+    description: str | None = Field(None, description="What the prediction is used for.")
+    owners: list[str] = Field(
+        default_factory=list,
+        description="Who answers for it: e-mail addresses, or `team:name`.",
+        examples=[["team:growth"]],
+    )
+    task: Task | None = Field(
+        None, description="Inferred from the target, and shown, when absent.", examples=["binary"]
+    )
+    dataset: DatasetDeclaration = Field(description="Where the rows come from.")
+    split: SplitDeclaration = Field(
+        default_factory=SplitDeclaration, description="How the rows are split."
+    )
+    transform: str = Field(
+        "auto",
+        description="How tables are prepared for every candidate: `auto` (skrub), `none`, an "
+        "import path, or `.model.function` returning an unfitted transformer. Fitted on train "
+        "only, shipped inside the candidate.",
+        examples=["auto", ".model.features"],
+    )
+    candidates: dict[str, CandidateDeclaration] = Field(
+        default_factory=dict,
+        description="The contenders. `short_name: {parameters}`, or `any_name: {estimator: …, "
+        "params: {…}}`. A sensible set when absent; `baseline` always takes part.",
+        examples=[{"random_forest": {"n_estimators": 100}}],
+    )
+    class_weight: Literal["none", "balanced"] = Field(
+        "none",
+        description="balanced: rows of rare classes weigh more in fitting. Costs calibration; "
+        "a tuned threshold usually serves better.",
+    )
+    threshold: Literal["auto"] | float = Field(
+        "auto",
+        description="Binary tasks: the probability from which positive is predicted. auto: 0.5, "
+        "or, when a class is rarer than 10 %, the best F1 on validation.",
+        examples=["auto", 0.3],
+    )
+    select: str | None = Field(
+        None,
+        description="The metric that ranks candidates on validation. Default: roc_auc, "
+        "balanced_accuracy or rmse, by task.",
+        examples=["roc_auc"],
+    )
+    gates: list[GateDeclaration] = Field(
+        default_factory=list,
+        description="What a challenger must satisfy, beside what is always asked.",
+        examples=[[{"metric": "accuracy", "min": 0.85}]],
+    )
+    promotion: PromotionDeclaration = Field(
+        default_factory=PromotionDeclaration, description="How a challenger becomes champion."
+    )
+    retrain: RetrainDeclaration = Field(
+        default_factory=RetrainDeclaration, description="What starts a run by itself."
+    )
+    trust: list[str] = Field(
+        default_factory=list,
+        description="Import paths of types, beside those that ml_assets ships, that a stored "
+        "candidate may hold. Loading a model executes code of these types: name only your own.",
+        examples=[["my_package.features.Ratio"]],
+    )
+    seed: int = Field(0, description="Seed of everything random.", ge=0)
+
+    @field_validator("candidates", mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        """`random_forest: {n_estimators: 100}` means `{estimator: random_forest, params: …}`."""
+        if not isinstance(value, dict):
+            return value
+        return {str(name): _candidate(str(name), given) for name, given in value.items()}
+
+    @field_validator("candidates")
+    @classmethod
+    def _names_are_plain(
+        cls, value: dict[str, CandidateDeclaration]
+    ) -> dict[str, CandidateDeclaration]:
+        for name in value:
+            if not _NAME.match(name):
+                raise ValueError(f"`{name}` cannot name a candidate: letters, digits and _ only")
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_plain(cls, value: str) -> str:
+        if not _NAME.match(value):
+            raise ValueError(
+                f"`{value}` cannot name a problem: start with a letter; letters, digits and _ only"
+            )
+        return value
+
+    @field_validator("select")
+    @classmethod
+    def _select_is_a_metric(cls, value: str | None) -> str | None:
+        return None if value is None else known_metric(value)
+
+    @model_validator(mode="after")
+    def _words_fit_the_task(self) -> "Problem":
+        if self.task is not None:
+            self.check_task(self.task)
+        if isinstance(self.split.by, str) and self.split.by == "key" and self.dataset.key is None:
+            raise ValueError("split: by key, but the dataset declares no `key`")
+        if isinstance(self.threshold, float) and not 0 < self.threshold < 1:
+            raise ValueError(f"threshold is {self.threshold:g}; it lies between 0 and 1")
+        return self
+
+    def check_task(self, task: str) -> None:
+        """It raises ValueError when a metric named here is not one of the task's."""
+        named = [("select", self.select)] if self.select else []
+        named += [("gates", g.metric) for g in self.gates if isinstance(g, MetricGate)]
+        for where, metric in named:
+            if task not in METRICS[metric][1]:
+                fit = [m for m, (_, tasks) in METRICS.items() if task in tasks]
+                raise ValueError(
+                    f"{where}: {metric} is not for {task} tasks. For these: {', '.join(fit)}."
+                )
+
+    def contenders(self) -> dict[str, CandidateDeclaration]:
+        """It returns the candidates by name: those declared, or a default set, and the baseline."""
+        chosen = dict(self.candidates) or {
+            name: CandidateDeclaration(estimator=name, params=params)
+            for name, params in DEFAULT_CANDIDATES.items()
+        }
+        if not any(c.estimator == "baseline" for c in chosen.values()):
+            chosen = {"baseline": CandidateDeclaration(estimator="baseline"), **chosen}
+        return chosen
+
+    def champion_gate(self) -> BeatsChampionGate:
+        """It returns the declared comparison with the champion, or the default one."""
+        declared = [g for g in self.gates if isinstance(g, BeatsChampionGate)]
+        return declared[-1] if declared else BeatsChampionGate(beats="champion")
+
+
+def _candidate(name: str, given: Any) -> Any:
+    if isinstance(given, CandidateDeclaration):
+        return given
+    given = {} if given is None else given
+    if not isinstance(given, dict) or "estimator" in given:
+        return given
+    if name in SHORT_NAMES:
+        return {"estimator": name, "params": given}
+    raise ValueError(
+        f"candidate `{name}` has no `estimator`, and `{name}` is no short name."
+        f"{did_you_mean(name, SHORT_NAMES)}"
+    )

@@ -1,0 +1,54 @@
+"""The common manners of declared records: frozen, closed, and helpful about typos."""
+
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import ValidationError as PydanticValidationError
+from pydantic_core import InitErrorDetails
+
+from ml_assets.errors import did_you_mean
+
+Mode = Literal["enforce", "warn", "off"]
+
+
+class Declaration(BaseModel):
+    """The common manners of every declared record: frozen, closed, and helpful about typos."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _suggest_a_known_key(cls, value: Any, handler: Any) -> Any:
+        try:
+            return handler(value)
+        except PydanticValidationError as error:
+            raise PydanticValidationError.from_exception_data(
+                error.title,
+                [_explained(e, cls) for e in error.errors()],
+            ) from None
+
+
+def _explained(error: Any, cls: type[BaseModel]) -> InitErrorDetails:
+    """It turns pydantic's account of one fault into one that says what to do.
+
+    The kind is one that pydantic knows: Dagster makes these errors again, with file and line.
+    """
+    kind, loc = error["type"], error["loc"]
+    if kind == "extra_forbidden" and len(loc) == 1:
+        hint = did_you_mean(loc[0], cls.model_fields)
+        message = f"`{loc[0]}` is not a key of {cls.__name__}.{hint}"
+    elif kind == "literal_error":
+        allowed = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+        message = f"`{error['input']}` is not known here.{did_you_mean(error['input'], allowed)}"
+    elif kind == "value_error":
+        message = str(error["ctx"]["error"])
+    elif kind == "unknown_gate" and isinstance(error["input"], dict):
+        known = ("metric", "latency_ms", "class_share", "beats", "mode", "min", "max", "by")
+        strange = [k for k in error["input"] if k not in known]
+        message = error["msg"] + (f".{did_you_mean(strange[0], known[:4])}" if strange else "")
+    else:
+        message = error["msg"]
+    return InitErrorDetails(
+        type="value_error", loc=loc, input=error["input"], ctx={"error": ValueError(message)}
+    )
