@@ -94,7 +94,10 @@ def main() -> None:
 @main.command()
 @click.argument("name")
 @click.option(
-    "--data", required=True, type=click.Path(path_type=Path), help="A csv, csv.gz or parquet file."
+    "--data",
+    required=True,
+    metavar="PATH",
+    help="A csv, csv.gz or parquet file; or where such files arrive: a glob, a folder, a URL.",
 )
 @click.option("--target", required=True, help="The column to be predicted.")
 @click.option(
@@ -114,15 +117,20 @@ def main() -> None:
     type=click.Choice(["binary", "multiclass", "regression"]),
     help="Default: inferred from the target.",
 )
+@click.option("--time", metavar="COLUMN", help="Split by time: the past learns, the future judges.")
+@click.option("--in-order", is_flag=True, help="Split by time: the rows are in its order.")
+@click.option(
+    "--bad-lines", default=0, metavar="N", help="Leave out at most N csv lines of another width."
+)
 @_json
 def new(
     name: str,
-    data: Path,
+    data: str,
     target: str,
     folder: Path | None,
     names: str | None,
-    task: Any,
     as_json: bool,
+    **told: Any,
 ) -> None:
     """Declare a problem from its first data: writes defs/NAME/defs.yaml.
 
@@ -131,10 +139,11 @@ def new(
     \b
     ml-assets new churn --data data/churn.csv --target Churn
     ml-assets new adult --data adult.csv --names age,job,income --target income
+    ml-assets new bikes --data 'landing/bikes/*.csv' --target rides --time date
     """
     from pydantic import ValidationError
 
-    from ml_assets.draft import infer, render
+    from ml_assets.draft import Told, infer, render
 
     root = find_root()
     home = (folder.resolve() if folder else problems_folder(root)) / name
@@ -143,16 +152,15 @@ def new(
         refuse(f"{file} exists already. Edit it, or remove its folder to begin anew.")
     given = [n.strip() for n in names.split(",")] if names else None
     try:
-        shown = data.resolve()
-        path = str(shown.relative_to(root)) if shown.is_relative_to(root) else str(shown)
-        draft = infer(name, shown, path, target, given, task)
+        path, first = _first_file(data, root)
+        draft = infer(name, first, path, target, Told(given, **told))
     except MLAssetsError as error:
         refuse(str(error))
     except ValidationError as error:
         refuse("; ".join(e["msg"] for e in error.errors()))
     home.mkdir(parents=True, exist_ok=True)
     file.write_text(render(draft))
-    told = [
+    lines = [
         f"Wrote {file}",
         *(f"  {note}" for note in draft.notes),
         "",
@@ -164,7 +172,33 @@ def new(
         "inferred": draft.attributes,
         "notes": draft.notes,
     }
-    answer(as_json, document, "\n".join(told))
+    answer(as_json, document, "\n".join(lines))
+
+
+def _first_file(data: str, root: Path) -> tuple[str, Path]:
+    """It returns how a source is to be declared, and the first of its files.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    from ml_assets.errors import DatasetError
+    from ml_assets.landing import fetch, look
+    from ml_assets.problem import DatasetDeclaration
+
+    ending = "/" if data.endswith("/") or Path(data).is_dir() else ""
+    path = data
+    if "://" not in data:
+        shown = Path(data).absolute().parent.resolve() / Path(data).name
+        path = str(shown.relative_to(root) if shown.is_relative_to(root) else shown) + ending
+    declared = DatasetDeclaration(path=path, target="target", settle=0)
+    if not declared.is_landing and "://" not in path:
+        return path, (root / path).resolve()
+    found = look(root, declared, time.time()).arrived
+    if not found:
+        raise DatasetError(
+            f"No csv, csv.gz or parquet file at {data} yet: put the first one there."
+        )
+    return path, fetch(found[0], find_home().path / "fetched")
 
 
 # ------------------------------------------------------------------------ run

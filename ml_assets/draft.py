@@ -12,14 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from ml_assets import dataset as datasets
+from ml_assets.contract import dates
 from ml_assets.data_file import fingerprint, read
 from ml_assets.errors import DatasetError, shortened
 from ml_assets.integrity import inspect
-from ml_assets.problem import DatasetDeclaration, Problem, Task
+from ml_assets.problem import DatasetDeclaration, Problem, SplitDeclaration, Task
+from ml_assets.split import FEW_ROWS, best_salt, find_cuts
 
 SAMPLE_BYTES = 1 << 18
 _SEPARATORS = ",;\t|"
@@ -31,6 +34,8 @@ _ID_NAME = re.compile(
 _COUNTER_NAME = re.compile(r"(number|no\.?|nr|num|index|row|seq|instant|#)\s*$", re.IGNORECASE)
 FREE_TEXT_WORDS = 4  # on average, from so many words on, text is prose
 MOST_CONTRACT_COLUMNS = 200
+MOST_CATEGORIES = 30  # that a contract names
+MUCH_WORK = 5_000_000  # rows times classes, from where the default candidates take too long
 
 
 @dataclass
@@ -53,18 +58,34 @@ class Draft:
         self.why[where] = sentence
 
 
-def infer(
-    name: str, path: Path, shown_path: str, target: str, names: list[str] | None, task: Task | None
-) -> Draft:
+@dataclass(frozen=True)
+class Told:
+    """What the owner says of the data, which cannot be seen in them.
+
+    Attributes:
+        names: column names, for a csv without a header.
+        task: the task.
+        time: the column by which the past is told from the future.
+        in_order: the rows are in the order of time.
+        bad_lines: so many lines may have another number of fields.
+    """
+
+    names: list[str] | None = None
+    task: Task | None = None
+    time: str | None = None
+    in_order: bool = False
+    bad_lines: int = 0
+
+
+def infer(name: str, path: Path, shown_path: str, target: str, told: Told = Told()) -> Draft:
     """It returns the draft of a problem from its first file.
 
     Args:
         name: the problem's name.
         path: the file.
-        shown_path: how the file is to be named in the declaration.
+        shown_path: how the source is to be named in the declaration.
         target: the column to be predicted.
-        names: column names, for a csv without a header.
-        task: the task, when its owner says it.
+        told: what its owner says.
 
     Raises:
         DatasetError: the file cannot be read, or holds no such target.
@@ -73,21 +94,27 @@ def infer(
     draft = Draft({"name": name, "dataset": reading})
     fingerprint(path)
     if path.suffix != ".parquet" and path.is_file():
-        _infer_reading(path, reading, names, draft)
-    declared = DatasetDeclaration(**{**reading, "path": str(path)})
-    rows = read(path, declared)
+        _infer_reading(path, reading, told, draft)
+    if told.in_order:
+        reading["number_rows"] = _free_name(path, reading)
+        draft.say("dataset.number_rows", "Rows are in the order of time, as was said.")
+    rows = _rows(path, reading)
     if target not in rows.columns:
-        raise DatasetError(_no_target(path, rows, target, names))
+        raise DatasetError(_no_target(path, rows, target, told.names))
     words = _missing_words(rows, target)
     if words:
         reading["missing"] = words
         draft.say("dataset.missing", f"{shortened(words)} stands where a value is missing.")
-        rows = read(path, DatasetDeclaration(**{**reading, "path": str(path)}))
+        rows = _rows(path, reading)
+    forms = _date_forms(rows, target, draft)
+    for column, form in forms.items():
+        rows[column] = dates(rows[column], form)
     _infer_roles(rows, target, reading, draft)
-    _infer_target(rows, task, reading, draft)
+    _infer_target(rows, told.task, reading, draft)
     _drop_leaks(rows, reading, draft)
-    _infer_split(reading, draft)
-    reading["contract"] = _contract(rows, target, reading.get("key"))
+    reading["contract"] = _contract(rows, reading, forms)
+    _infer_split(rows, told, reading, draft)
+    _infer_candidates(rows, reading, draft)
     kept = len(datasets.features(list(rows.columns), DatasetDeclaration(**reading)))
     draft.notes.append(f"{len(rows):,} rows; {kept} of {len(rows.columns)} columns are features.")
     draft.attributes["gates"] = [
@@ -96,6 +123,19 @@ def infer(
     ]
     Problem(**draft.attributes)  # what is written down must be possible
     return draft
+
+
+def _rows(path: Path, reading: dict[str, Any]) -> pd.DataFrame:
+    rows = read(path, DatasetDeclaration(**{**reading, "path": str(path)}))
+    if name := reading.get("number_rows"):
+        rows[name] = range(len(rows))
+    return rows
+
+
+def _free_name(path: Path, reading: dict[str, Any]) -> str:
+    given = {**reading, "path": str(path)}
+    columns = read(path, DatasetDeclaration(**given)).columns
+    return next(n for n in ("position", "row_position", "row_position_") if n not in columns)
 
 
 def _no_target(path: Path, rows: pd.DataFrame, target: str, names: list[str] | None) -> str:
@@ -108,9 +148,7 @@ def _no_target(path: Path, rows: pd.DataFrame, target: str, names: list[str] | N
     return f"{path} has no column `{target}`; it has {found}."
 
 
-def _infer_reading(
-    path: Path, reading: dict[str, Any], names: list[str] | None, draft: Draft
-) -> None:
+def _infer_reading(path: Path, reading: dict[str, Any], told: Told, draft: Draft) -> None:
     raw = _head(path)
     encoding = _encoding(raw, len(raw) >= SAMPLE_BYTES)
     if encoding != "utf-8":
@@ -130,9 +168,63 @@ def _infer_reading(
     if separator != "," and _decimal_comma(there):
         reading["decimal"] = ","
         draft.say("dataset.decimal", "Numbers are written with a decimal comma.")
-    if names is not None:
-        reading["names"] = names
+    if sum(_single_quoted(f) for f in there) > 0.9 * sum("'" in f for f in there) > 0:
+        reading["quote"] = "'"
+        draft.say("dataset.quote", "Text is quoted with single quotes.")
+    if told.names is not None:
+        reading["names"] = told.names
         draft.say("dataset.names", "The file has no header; its column names were given.")
+    if told.bad_lines:
+        reading["bad_lines"] = told.bad_lines
+        draft.say("dataset.bad_lines", "So many lines of another width are left out, as was said.")
+
+
+def _single_quoted(field: str) -> bool:
+    return len(field) > 1 and field[0] == field[-1] == "'"
+
+
+# Ways to write a date, beside ISO 8601; each pair reads the same text as another day.
+_FORMS = (
+    "%m/%d/%Y",
+    "%d/%m/%Y",
+    "%m-%d-%Y",
+    "%d-%m-%Y",
+    "%d.%m.%Y",
+    "%Y/%m/%d",
+    "%B %d, %Y",
+    "%b %d, %Y",
+    "%d %B %Y",
+    "%d %b %Y",
+    "%d-%b-%Y",
+    "%d-%b-%y",
+    "%m/%d/%Y %H:%M",
+    "%d/%m/%Y %H:%M",
+    "%m/%d/%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+)
+
+
+def _date_forms(rows: pd.DataFrame, target: str, draft: Draft) -> dict[str, str]:
+    """It returns the format of each text column that holds dates in one unmistakable format."""
+    forms = {}
+    for name in rows.columns:
+        values = rows[name].dropna()
+        if name == target or datasets.column_type(rows[name]) != "text" or values.empty:
+            continue
+        written = pd.Series(values.unique())
+        if not written.head(50).str.contains(r"\d").all():
+            continue
+        fit = [f for f in _FORMS if dates(written.head(50), f).notna().all()]
+        fit = [f for f in fit if dates(written, f).notna().all()]
+        if len(fit) == 1:
+            forms[str(name)] = fit[0]
+            draft.notes.append(f"`{name}` holds dates written {fit[0]}, like {written.iloc[0]!r}.")
+        elif fit:
+            draft.notes.append(
+                f"`{name}` may be dates, but {' and '.join(fit)} both fit: declare its `format`."
+            )
+    return forms
 
 
 def _head(path: Path) -> bytes:
@@ -192,7 +284,7 @@ def _missing_words(rows: pd.DataFrame, target: str) -> list[str]:
 def _infer_roles(rows: pd.DataFrame, target: str, reading: dict[str, Any], draft: Draft) -> None:
     unique, entity, drop = [], [], []
     for name in rows.columns:
-        if name == target:
+        if name in (target, reading.get("number_rows")):
             continue
         role = _role(rows[name], str(name))
         if role == "unique":
@@ -209,7 +301,7 @@ def _infer_roles(rows: pd.DataFrame, target: str, reading: dict[str, Any], draft
         draft.say(
             "dataset.key",
             f"`{keys[0]}` identifies {'an entity with several rows' if again else 'each row'}: "
-            "never a feature, and the split keeps its rows together.",
+            "never a feature.",
         )
     for name in [k for k in (*entity, *unique) if k != reading.get("key")]:
         drop.append(name)
@@ -288,22 +380,66 @@ def _drop_leaks(rows: pd.DataFrame, reading: dict[str, Any], draft: Draft) -> No
         draft.why["dataset.drop"] = "Identifiers, counters, free text, constants, and leaks."
 
 
-def _infer_split(reading: dict[str, Any], draft: Draft) -> None:
-    by = "key" if "key" in reading else "row"
-    draft.attributes["split"] = {"by": by, "train": 0.7, "validation": 0.15, "test": 0.15}
-    said = "the key" if by == "key" else "the content of the row"
+def _infer_split(rows: pd.DataFrame, told: Told, reading: dict[str, Any], draft: Draft) -> None:
+    shares = {"train": 0.7, "validation": 0.15, "test": 0.15}
+    time = told.time or reading.get("number_rows")
+    if time is not None:
+        declared = SplitDeclaration(by={"time": time}, **shares)
+        cuts = find_cuts(rows[rows[reading["target"]].notna()], declared)
+        by = {"time": time, "validation_from": cuts.validation_from, "test_from": cuts.test_from}
+        draft.attributes["split"] = {"by": by, **shares}
+        said = f"Rows are split by `{time}`: the past learns, the future judges."
+        draft.say("split", f"{said} The cuts stay where they are until you move them.")
+        return
+    by_word = "key" if "key" in reading else "row"
+    split: dict[str, Any] = {"by": by_word, **shares}
+    said = "the key, all rows of one together" if by_word == "key" else "the content of the row"
     draft.say("split", f"Rows are split by {said}: none changes sides when more arrive.")
+    if draft.attributes["task"] != "regression" and len(rows) < FEW_ROWS:
+        dataset = DatasetDeclaration(**reading)
+        split["salt"] = best_salt(rows, SplitDeclaration(**split), dataset)
+        draft.notes.append("Rows are few: of many ways to hash them, the most even one was taken.")
+    draft.attributes["split"] = split
 
 
-def _contract(rows: pd.DataFrame, target: str, key: str | None) -> dict[str, Any]:
+def _infer_candidates(rows: pd.DataFrame, reading: dict[str, Any], draft: Draft) -> None:
+    """It names lighter candidates where the default ones would take hours."""
+    classes = rows[reading["target"]].nunique() if draft.attributes["task"] == "multiclass" else 1
+    if len(rows) * classes < MUCH_WORK:
+        return
+    # A tree per class and round: as many as keep the work at what a million rows cost.
+    rounds = max(10, min(100, 100 * MUCH_WORK // (len(rows) * classes)))
+    draft.attributes["candidates"] = {
+        "extra_trees": {"n_estimators": 60, "min_samples_leaf": 2},
+        "hist_gradient_boosting": {"max_iter": rounds},
+        "lightgbm": {"n_estimators": rounds},
+    }
+    draft.say(
+        "candidates", f"Lighter than the default ones: {len(rows):,} rows, {classes} classes."
+    )
+
+
+def _contract(rows: pd.DataFrame, reading: dict[str, Any], forms: dict[str, str]) -> dict[str, Any]:
+    target, key = reading["target"], reading.get("key")
     columns = {}
-    for name in list(rows.columns)[:MOST_CONTRACT_COLUMNS]:
+    named = [c for c in rows.columns if c != reading.get("number_rows")]
+    for name in named[:MOST_CONTRACT_COLUMNS]:
         values, kind = rows[name], datasets.column_type(rows[name])
         rule: dict[str, Any] = {"type": kind} if values.notna().any() else {}
+        if name in forms:
+            rule["format"] = forms[name]
         if kind == "integer" and name != target:
             rule["type"] = "number"  # tomorrow's file may hold a half
-        if kind in ("integer", "number") and values.min() >= 0:
-            rule["min"] = 0
+        if kind in ("integer", "number"):
+            if values.min() >= 0:
+                rule["min"] = 0
+            if name not in (target, key, *reading.get("drop", [])):
+                rule["usual"] = _usual(values, rule.get("min"))
+        known = sorted(values.dropna().unique()) if kind == "text" and name != key else []
+        if 0 < len(known) <= MOST_CATEGORIES and len(known) <= max(2, 0.05 * len(values)):
+            rule["values"] = known
+            if name == target:
+                rule["mode"] = {"values": "enforce"}
         missing = float(values.isna().mean())
         whole = not missing and name in (target, key)
         room = 0.0 if whole else min(1.0, 1.5 * missing + 0.05)
@@ -311,9 +447,19 @@ def _contract(rows: pd.DataFrame, target: str, key: str | None) -> dict[str, Any
         columns[str(name)] = rule
     return {
         "min_rows": max(20, len(rows) // 2),
-        "new_columns": "ignore" if len(columns) == rows.shape[1] else "use",
+        "new_columns": "ignore" if len(columns) == len(named) else "use",
         "columns": columns,
     }
+
+
+def _usual(values: pd.Series, least: float | None) -> list[float]:
+    """It returns the range of values, half as wide again on each side; of codes, as it is."""
+    there = values[np.isfinite(values)]
+    low, high = float(there.min()), float(there.max())
+    codes = there.nunique() <= MOST_CATEGORIES and bool((there % 1 == 0).all())
+    room = 0.0 if codes else 0.5 * (high - low) or 1.0
+    low, high = low - room, high + room
+    return [float(f"{low if least is None else max(low, least):.3g}"), float(f"{high:.3g}")]
 
 
 def render(draft: Draft, type_name: str = "ml_assets.components.MLProblem") -> str:
@@ -326,6 +472,8 @@ def render(draft: Draft, type_name: str = "ml_assets.components.MLProblem") -> s
     ]
     for key, value in draft.attributes.items():
         lines += _rendered(key, value, 1, key, draft.why)
+    if "candidates" in draft.attributes:
+        return "\n".join(lines) + "\n"
     lines += [
         "  # candidates: a sensible set when absent (linear, extra_trees, hist_gradient_boosting,",
         "  # lightgbm, catboost). To choose your own:",

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from ml_assets.data_file import read
-from ml_assets.draft import infer, render
+from ml_assets.draft import Told, infer, render
 from ml_assets.errors import DatasetError
 from ml_assets.problem import Problem
 
@@ -29,7 +29,7 @@ def drafted(tmp_path, rows, text=None, name="data.csv", names=None, task=None, *
         text = rows.to_csv(index=False, **writing)
     data = text if isinstance(text, bytes) else text.encode()
     path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    return infer("demo", path, str(path), "y", names, task)
+    return infer("demo", path, str(path), "y", Told(names, task))
 
 
 def dataset_of(draft):
@@ -76,7 +76,7 @@ def test_a_gzipped_file_is_looked_into(tmp_path):
 def test_parquet_needs_no_reading_settings(tmp_path):
     path = tmp_path / "data.parquet"
     PLAIN.to_parquet(path)
-    assert "separator" not in dataset_of(infer("demo", path, str(path), "y", None, None))
+    assert "separator" not in dataset_of(infer("demo", path, str(path), "y"))
 
 
 def test_blanks_after_separators_are_found_and_belong_to_no_value(tmp_path):
@@ -104,7 +104,7 @@ def test_an_absent_target_in_parquet_names_the_columns_that_are_there(tmp_path):
     path = tmp_path / "data.parquet"
     PLAIN.drop(columns="y").to_parquet(path)
     with pytest.raises(DatasetError, match="has no column `y`; it has age, income, colour"):
-        infer("demo", path, str(path), "y", None, None)
+        infer("demo", path, str(path), "y")
 
 
 @pytest.mark.parametrize("word", ["?", "-", "none"])
@@ -232,4 +232,4 @@ def test_the_number_of_features_is_said(tmp_path):
 
 def test_an_absent_file_is_told_what_to_do(tmp_path):
     with pytest.raises(DatasetError, match="No data file at"):
-        infer("demo", tmp_path / "absent.csv", "absent.csv", "y", None, None)
+        infer("demo", tmp_path / "absent.csv", "absent.csv", "y")

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ml_assets.split import Part
 
 MOST_SHIFTED = 0.15  # of a part's share
+# A class of many is rare when it has fewer rows than this, and a smaller share.
+RARE_ROWS, RARE_SHARE = 30, 0.01
 
 
 def parts_are_disjoint(shared: int, how: str) -> Verdict:
@@ -26,24 +28,37 @@ def parts_are_disjoint(shared: int, how: str) -> Verdict:
 
 
 def every_class_is_present(parts: "Mapping[str, Part]", target: "Target") -> Verdict:
-    """It asks whether every part has rows, and train and test have rows of every class."""
+    """It asks whether every part has rows, and train and test have rows of every class.
+
+    Of a class that is rare among many, too few rows exist for a part of each size: it is said.
+    """
     sizes = {name: part.rows for name, part in parts.items()}
     empty = [name for name, rows in sizes.items() if rows < 2]
-    lacking = [
-        f"{name} has no {shortened(gone)}"
-        for name, part in parts.items()
-        if name != "validation" and part.counts
-        for gone in [[str(c) for c, n in zip(target.classes, part.counts, strict=True) if n == 0]]
-        if gone
-    ]
+    rare = _rare(parts, target)
+    lacking, also = [], []
+    for name, part in parts.items():
+        counted = zip(target.classes, part.counts, strict=False)
+        gone = [c for c, n in counted if n == 0] if name != "validation" else []
+        if told := [str(c) for c in gone if c not in rare]:
+            lacking.append(f"{name} has no {shortened(told)}")
+        if told := [str(c) for c in gone if c in rare]:
+            also.append(f"{name} has no {shortened(told)}")
     spread = ", ".join(f"{name} {rows:,}" for name, rows in sizes.items())
     if empty:
         reason = f"Too few rows in {shortened(empty)} ({spread}). More data, or other shares."
     elif lacking:
         reason = f"{shortened(lacking)} ({spread}). More rows of these classes, or other shares."
     else:
-        reason = f"Rows: {spread}."
+        reason = f"Rows: {spread}." + (f" Of the rare classes {'; '.join(also)}." if also else "")
     return Verdict("every_class_is_present", not empty and not lacking, reason, sizes)
+
+
+def _rare(parts: "Mapping[str, Part]", target: "Target") -> set[object]:
+    """It returns the classes of which no share of rows can be asked."""
+    counts = [sum(n) for n in zip(*(p.counts for p in parts.values()), strict=True)]
+    whole = sum(counts)
+    few = [n < RARE_ROWS and n < RARE_SHARE * whole for n in counts]
+    return {c for c, f in zip(target.classes, few, strict=False) if f and len(target.classes) > 2}
 
 
 def time_is_in_order(parts: "Mapping[str, Part]") -> Verdict:

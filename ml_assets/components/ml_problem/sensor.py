@@ -13,7 +13,7 @@ from ml_assets.errors import DatasetError, NotMaterialized
 from ml_assets.problem import Problem
 from ml_assets.resources.stores import Stores
 
-EVERY_SECONDS = 30
+EVERY_SECONDS = 10
 STATUS = dg.DefaultSensorStatus
 
 
