@@ -88,7 +88,7 @@ def look(root: Path, declared: DatasetDeclaration, now: float) -> Landing:
                 found.refused[name] = "it is a folder"
                 continue
             raise DatasetError(f"{path} is a folder; `dataset.path` names one file.")
-        elif abs(now - arrival.changed) < declared.settle:
+        elif not remote and abs(now - arrival.changed) < declared.settle:
             found.waiting[name] = "it changed a moment ago, and may still be written"
         else:
             found.arrived.append(arrival)
