@@ -5,5 +5,5 @@ from setuptools import find_namespace_packages, setup
 # find_packages would lose the folders of problems: they hold YAML and have no __init__.py.
 setup(
     packages=find_namespace_packages(include=["ml_assets", "ml_assets.*"]),
-    package_data={"": ["*.yaml", "py.typed"]},
+    package_data={"": ["*.yaml", "*.csv", "py.typed"]},
 )

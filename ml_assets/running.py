@@ -172,9 +172,10 @@ def _selected(component: "MLProblem", job: Any, only: tuple[str, ...]) -> list[d
                 f"--only {word}: {component.problem.name} has no such asset.{did_you_mean(asked, keys)}"
             )
         chosen += found
-    for together in (("split/train", "split/validation", "split/test"), ("dataset", "quarantine")):
-        if any(keys.get(path) in chosen for path in together):  # they are made together
-            chosen += [keys[path] for path in together if path in keys]
+    if any(k.path[1] == "split" for k in chosen):  # the three parts are made together
+        chosen += [k for path, k in keys.items() if path.startswith("split/")]
+    if keys["dataset"] in chosen and "quarantine" in keys:  # what is refused is to be seen
+        chosen.append(keys["quarantine"])
     return list(dict.fromkeys(chosen))
 
 

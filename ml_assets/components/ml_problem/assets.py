@@ -102,6 +102,7 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         name=f"{problem.name}__dataset",
         specs=specs,
         ins={"given": dg.AssetIn(upstream)} if upstream else None,
+        can_subset=landing,  # whoever asks for one of the two need not name the other
         check_specs=checks.dataset_specs(key, problem)
         + ([checks.spec(quarantine, "every_batch_is_accepted", "warn")] if landing else []),
     )
@@ -114,18 +115,18 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         round_ = _round(context, problem, folder, ml_assets)
         made = make_dataset(round_, given.get("given"))
         context.log.info(_said("dataset", made.reused, made.verdicts))
-        if landing:
+        if quarantine in context.selected_asset_keys:
             kept = make_quarantine(round_, made.arrived)
             context.log.info(f"quarantine: {kept.verdict.reason}")
             yield dg.MaterializeResult(quarantine, metadata=metadata.of_quarantine(kept))
-            yield from checks.results(quarantine, [kept.verdict])
-        if not failures(made.verdicts):
+            yield from checks.results(quarantine, [kept.verdict], context)
+        if key in context.selected_asset_keys and not failures(made.verdicts):
             yield dg.MaterializeResult(
                 key,
                 data_version=dg.DataVersion(made.entry.digest[:16]),
                 metadata=metadata.of_dataset(made, made.rows.head(metadata.PREVIEW_ROWS)),
             )
-        yield from checks.results(key, made.verdicts)
+        yield from checks.results(key, made.verdicts, context)
 
     return dataset
 

@@ -59,9 +59,14 @@ def challenger_specs(key: dg.AssetKey, problem: Problem) -> list[dg.AssetCheckSp
     return [spec(key, "a_candidate_is_eligible"), *asked]
 
 
-def results(key: dg.AssetKey, verdicts: Iterable[Verdict]) -> Iterator[dg.AssetCheckResult]:
-    """It yields the verdicts as check results."""
+def results(
+    key: dg.AssetKey, verdicts: Iterable[Verdict], context: Any = None
+) -> Iterator[dg.AssetCheckResult]:
+    """It yields the verdicts as check results; with a context, those that were asked for."""
     for verdict in verdicts:
+        check = dg.AssetCheckKey(key, verdict.name)
+        if context is not None and check not in context.selected_asset_check_keys:
+            continue
         yield dg.AssetCheckResult(
             passed=verdict.passed,
             asset_key=key,
