@@ -108,7 +108,8 @@ class Judge:
             found.append(Breach(name, rule, mode, reason))
         found += [b for n, c in self.rules.items() if (b := self._too_many_missing(n, c))]
         told = [b for b in found if b.mode != "off"]
-        return sorted(told, key=lambda b: b.mode != "enforce")
+        place = {name: i for i, name in enumerate(self.needed)}
+        return sorted(told, key=lambda b: (b.mode != "enforce", place[b.column], b.rule))
 
     def _absent(self, name: str) -> Breach:
         new = [c for c in self.columns if c not in self.needed]

@@ -15,8 +15,6 @@ from ml_assets.problem import DatasetDeclaration, Task
 MOST_CODED_CLASSES = 20
 MOST_CLASSES = 100
 MOST_LISTED = 50  # categories of one column that a profile names
-# A missing value is the same in every type: an empty column does not know its type yet.
-_MISSING = np.uint64(0x9E3779B97F4A7C15)
 _POSITIVE_WORDS = {"yes", "y", "true", "t", "1", "1.0", "positive", "pos", "up"}
 
 
@@ -193,9 +191,9 @@ def hash_rows(frame: Rows, names: Iterable[str] | None = None) -> np.ndarray:
 
     One column is looked at after the other: all columns, or those named.
 
-    An integer equals the same number as a float, and a missing value any other: a column that
-    later gains a missing value, or its first value, does not move its old rows.  Columns may
-    come in any order.
+    An integer equals the same number as a float: a column that later gains a gap does not move its
+    old rows.  A missing value says nothing: neither does a column that comes later, in whose place
+    old rows have none.  Columns may come in any order.
     """
     total = np.zeros(len(frame), dtype=np.uint64)
     for name in frame.columns if names is None else names:
@@ -209,9 +207,10 @@ def hash_rows(frame: Rows, names: Iterable[str] | None = None) -> np.ndarray:
         else:
             text = values.astype(object).where(values.notna(), None).to_numpy()
             hashed = pd.util.hash_array(text, categorize=True)
-        hashed[values.isna().to_numpy()] = _MISSING
+        said = mixed(hashed ^ _name_hash(str(name)))
+        said[values.isna().to_numpy()] = 0
         with np.errstate(over="ignore"):
-            total += mixed(hashed ^ _name_hash(str(name)))
+            total += said
     return mixed(total)
 
 

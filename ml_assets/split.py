@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ml_assets.dataset import column_type, hash_rows, mixed
+from ml_assets.dataset import column_type, hash_rows, mixed, new_columns
 from ml_assets.errors import DatasetError, did_you_mean
 from ml_assets.problem import DatasetDeclaration, GroupBy, SplitDeclaration, TimeBy
 
@@ -69,14 +69,16 @@ def identity(
     """It returns one uint64 per row; rows that must stay together have the same one.
 
     By row, the target is left out, so that a corrected label does not move its row and equal
-    features with two labels do not face each other across the split.
+    features with two labels do not face each other across the split; and columns that the contract
+    ignores, since they come and go.
 
     Raises:
         DatasetError: the column to split by is absent, or has missing values.
     """
     how, column = identify_by(declared, dataset)
     if column is None:
-        apart = {dataset.target, dataset.number_rows}
+        names = [str(c) for c in frame.columns]
+        apart = {dataset.target, dataset.number_rows, *new_columns(names, dataset)}
         return hash_rows(frame, [c for c in frame.columns if c not in apart])
     values = _complete(frame, column, how)
     return hash_rows(values.to_frame(how))

@@ -5,8 +5,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_assets.errors import DatasetError
-from ml_assets.problem import GroupBy, SplitDeclaration
-from ml_assets.split import assign, describe, divide, hash_rows, identify_by, shared_rows
+from ml_assets.problem import GroupBy, SplitDeclaration, TimeBy
+from ml_assets.split import (
+    LEFT_OUT,
+    Cuts,
+    assign,
+    best_salt,
+    describe,
+    divide,
+    find_cuts,
+    hash_rows,
+    identify_by,
+    shared_rows,
+)
 from ml_assets_tests.conftest import dataset, table
 
 BY_ROW = SplitDeclaration(by="row")
@@ -67,6 +78,22 @@ def test_a_row_never_changes_sides_when_a_later_gap_makes_an_integer_column_floa
     later = pd.concat([there, there.head(1).assign(whole=np.nan)], ignore_index=True)
     assert later["whole"].dtype == "float64"
     assert list(assign(later, BY_ROW, dataset())[:-1]) == list(assign(there, BY_ROW, dataset()))
+
+
+@settings(deadline=None, max_examples=40)
+@given(rows)
+def test_a_row_never_changes_sides_when_a_column_comes_later(given):
+    there = frame(given)
+    later = pd.concat([there, there.head(1).assign(fresh=1.5)], ignore_index=True)
+    assert list(assign(later, BY_ROW, dataset())[:-1]) == list(assign(there, BY_ROW, dataset()))
+
+
+def test_a_column_that_the_contract_ignores_does_not_move_rows():
+    there = table(100)
+    columns = {c: {} for c in there.columns}
+    declared = dataset(contract={"new_columns": "ignore", "columns": columns})
+    more = there.assign(stamp=range(100))
+    assert list(assign(more, BY_ROW, declared)) == list(assign(there, BY_ROW, declared))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +186,7 @@ def test_the_parts_of_known_rows_are_these():
     whole = pd.DataFrame({"id": range(30)})
     assert "".join(map(str, assign(whole, BY_KEY, KEYED))) == "001000002000020012000100200002"
     mixed = table(30)
-    assert "".join(map(str, assign(mixed, BY_ROW, dataset()))) == "000002001100000000000000202012"
+    assert "".join(map(str, assign(mixed, BY_ROW, dataset()))) == "000002001100002000000000202002"
 
 
 def test_values_that_are_equal_hash_equally_and_others_do_not():
@@ -200,3 +227,99 @@ def test_a_row_in_two_parts_is_counted():
 def test_a_part_knows_its_rows_and_classes():
     part = describe(pd.DataFrame({"y": ["a", "a", "c"]}), "y", ("a", "b", "c"))
     assert (part.rows, part.counts) == (3, (2, 0, 1))
+
+
+# ------------------------------------------------------------------------- by time
+
+BY_TIME = SplitDeclaration(by=TimeBy(time="day"))
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows, rows, rows)
+def test_a_row_never_changes_sides_in_time_once_the_cuts_are_found(before, old, after):
+    cuts = Cuts("2024-06-01T00:00:00", "2024-09-01T00:00:00")
+    alone = assign(frame(old), BY_TIME, dataset(), cuts)
+    among = assign(frame([*before, *old, *after]), BY_TIME, dataset(), cuts)
+    assert list(among[len(before) : len(before) + len(old)]) == list(alone)
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows, st.integers(0, 60))
+def test_the_past_learns_and_the_future_judges(given, days):
+    gap = f"{days}d"
+    by = TimeBy(time="day", validation_from="2024-05-01", test_from="2024-08-01", gap=gap)
+    there = frame(given)
+    parts = divide(there, SplitDeclaration(by=by), dataset())
+    for (name, cut), earlier in zip(
+        [("validation", "2024-05-01"), ("test", "2024-08-01")], ["train", "validation"], strict=True
+    ):
+        assert (parts[name]["day"] >= pd.Timestamp(cut)).all()
+        assert (parts[earlier]["day"] < pd.Timestamp(cut) - pd.Timedelta(days=days)).all()
+    left_out = (assign(there, SplitDeclaration(by=by), dataset()) == LEFT_OUT).sum()
+    assert sum(map(len, parts.values())) + left_out == len(there)
+    assert all(part["day"].is_monotonic_increasing for part in parts.values())
+
+
+def test_cuts_give_the_declared_shares_and_take_no_time_apart():
+    there = table(1000).assign(day=np.repeat(pd.date_range("2024-01-01", periods=100), 10))
+    cuts = find_cuts(there.sample(frac=1, random_state=0), BY_TIME)
+    assert cuts == Cuts("2024-03-11T00:00:00", "2024-03-26T00:00:00")
+    parts = divide(there, BY_TIME, dataset(), cuts)
+    assert [len(p) for p in parts.values()] == [700, 150, 150]
+    assert shared_rows(parts, BY_TIME, dataset()) == 0
+
+
+def test_numbers_are_times_as_well():
+    there = pd.DataFrame({"step": range(100), "y": 0})
+    by = SplitDeclaration(by=TimeBy(time="step", gap=5))
+    assert find_cuts(there, by) == Cuts(70, 85)
+    parts = divide(there, by, dataset())
+    assert [(p["step"].min(), p["step"].max()) for p in parts.values()] == [
+        (0, 64),
+        (70, 79),
+        (85, 99),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("by", "said"),
+    [
+        ({"time": "colour"}, r"holds text like 'red', not times.*format"),
+        ({"time": "amount"}, r"missing in \d+ rows"),
+        ({"time": "dya"}, "Did you mean `day`"),
+        ({"time": "same"}, "too few distinct values"),
+        ({"time": "day", "validation_from": "soon", "test_from": "later"}, "holds dates"),
+        ({"time": "whole", "validation_from": "2024-01-01", "test_from": "2025-01-01"}, "numbers"),
+        ({"time": "day", "validation_from": "2024-03-01", "test_from": "2024-02-01"}, "not before"),
+        ({"time": "day", "gap": "a while"}, "holds dates"),
+    ],
+)
+def test_a_time_that_cannot_be_cut_says_why(by, said):
+    there = table(100).assign(colour="red", same=pd.Timestamp("2024-01-01"))
+    with pytest.raises(DatasetError, match=said):
+        assign(there, SplitDeclaration(by=by), dataset())
+
+
+# --------------------------------------------------------------------- few rows
+
+
+@settings(deadline=None, max_examples=30)
+@given(rows, rows, st.integers(0, 10_000))
+def test_a_row_never_changes_sides_under_any_salt(before, old, salt):
+    salted = SplitDeclaration(by="row", salt=salt)
+    alone = assign(frame(old), salted, dataset())
+    among = assign(frame([*before, *old]), salted, dataset())
+    assert list(among[len(before) :]) == list(alone)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_best_salt_spreads_rare_classes_evenly(seed):
+    random = np.random.default_rng(seed)
+    y = np.array(["common"] * 80 + ["rare"] * 20)
+    there = pd.DataFrame({"x": random.normal(size=100), "y": y})
+    plain = SplitDeclaration(by="row")
+    salt = best_salt(there, plain, dataset())
+    parts = divide(there, SplitDeclaration(by="row", salt=salt), dataset())
+    spread = [describe(p, "y", ("common", "rare")).counts for p in parts.values()]
+    for share, counts in zip((0.7, 0.15, 0.15), spread, strict=True):
+        assert counts == pytest.approx((80 * share, 20 * share), abs=3)
