@@ -19,6 +19,7 @@ from ml_assets.round.split import SplitMade
 
 MOST_COLUMNS_SHOWN = 60
 MOST_CELLS = 40
+MOST_SHOWN_AT_ONCE = 200
 PREVIEW_ROWS = 5
 # What the leaderboard shows beside the metric that ranks, most telling first.
 MOST_METRICS_RANKED = 2
@@ -124,8 +125,11 @@ def of_quarantine(made: QuarantineMade) -> dict[str, Any]:
     counted = {
         s: sum(q.state == s for q in made.batches) for s in ("awaits", "released", "replaced")
     }
+    # Dagster draws a Markdown of some length only after a click: the last few are short
+    latest = [(q.name, q.state, q.reason[:MOST_SHOWN_AT_ONCE]) for q in made.batches[:3]]
     return {
         **counted,
+        "latest": dg.MetadataValue.md(table(("file", "state", "reason"), latest) if latest else ""),
         "batches": dg.MetadataValue.md(
             table(("file", "state", "reason", "refused (UTC)", "batch"), shown)
             if shown
