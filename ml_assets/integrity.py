@@ -5,6 +5,7 @@ the target away is another matter: whoever learns from it learns nothing that se
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +25,12 @@ _LEAVES = 64
 
 
 def inspect(
-    frame: Rows, features: list[str], name: str, target: Target | None, seed: int = 0
+    frame: Rows,
+    features: list[str],
+    name: str,
+    target: Target | None,
+    seed: int = 0,
+    distinct: Mapping[str, int] | None = None,
 ) -> Findings:
     """It returns what is odd about the rows, looking at one column at a time.
 
@@ -34,6 +40,7 @@ def inspect(
         name: the target's column.
         target: what is predicted; None leaves out what asks about the target.
         seed: of the sample that leaks are looked for in.
+        distinct: number of distinct values of each feature, where that was counted already.
     """
     truth = frame[name] if target is not None else pd.Series(dtype="float64")
     usable = truth.notna().to_numpy()
@@ -44,13 +51,14 @@ def inspect(
     constant, alike, identifiers, dates = [], [], [], []
     for feature in features:
         values = frame[feature]
-        if values.nunique(dropna=True) <= 1:
+        different = values.nunique() if distinct is None else distinct[feature]
+        if different <= 1:
             constant.append(feature)
             continue
         sample[feature] = values.iloc[places].reset_index(drop=True)
         if column_type(values) == "text":
             alike += [(feature, pair) for pair in [_alike(values)] if pair]
-            identifiers += [feature] if _identifies(values) else []
+            identifiers += [feature] if _identifies(values, different) else []
             dates += [(feature, said) for said in [_mixed_dates(values)] if said]
     found = Findings(
         constant=tuple(constant),
@@ -113,9 +121,9 @@ def _mixed_dates(values: pd.Series) -> str:
     return ", ".join(f"{k} ({v!r}, line {lines[k]})" for k, v in seen.items())
 
 
-def _identifies(values: pd.Series) -> bool:
-    there = values.dropna()
-    return len(there) > 20 and there.nunique() > ID_SHARE * len(there)
+def _identifies(values: pd.Series, distinct: int) -> bool:
+    there = int(values.notna().sum())
+    return there > 20 and distinct > ID_SHARE * there
 
 
 def _conflicts(frame: Rows, features: list[str], truth: pd.Series, usable: np.ndarray) -> int:
@@ -210,7 +218,9 @@ def inspected(frame: Rows, profile: Profile, name: str, target: Target | None = 
         name: the target's column.
         target: what is predicted; by default what the profile says.
     """
-    found = inspect(frame, list(profile.features), name, target or profile.target)
+    counted = {f: profile.columns[f].distinct for f in profile.features}
+    features = list(profile.features)
+    found = inspect(frame, features, name, target or profile.target, distinct=counted)
     useless = {*found.constant, *found.identifiers}
     kept = tuple(f for f in profile.features if f not in useless)
     return replace(profile, features=kept, findings=found)
