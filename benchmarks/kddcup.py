@@ -36,7 +36,7 @@ train, validation, test = (frame[parts == i] for i in range(3))
 models = {
     "baseline": DummyClassifier(strategy="prior"),
     "extra_trees": ExtraTreesClassifier(60, min_samples_leaf=2, n_jobs=2, random_state=0),
-    "hist_gradient_boosting": HistGradientBoostingClassifier(max_iter=rounds, random_state=0),
+    "hist_gradient_boosting": HistGradientBoostingClassifier(max_iter=rounds, early_stopping=False, random_state=0),
     "lightgbm": LGBMClassifier(n_estimators=rounds, n_jobs=2, random_state=0, verbose=-1),
 }
 best, top = None, -1

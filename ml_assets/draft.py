@@ -411,7 +411,8 @@ def _infer_candidates(rows: pd.DataFrame, reading: dict[str, Any], draft: Draft)
     rounds = max(10, min(100, 100 * MUCH_WORK // (len(rows) * classes)))
     draft.attributes["candidates"] = {
         "extra_trees": {"n_estimators": 60, "min_samples_leaf": 2},
-        "hist_gradient_boosting": {"max_iter": rounds},
+        # stopping early needs two rows of each class
+        "hist_gradient_boosting": {"max_iter": rounds, "early_stopping": False},
         "lightgbm": {"n_estimators": rounds},
     }
     draft.say(

@@ -50,6 +50,41 @@ def leaderboard(board: list[Contender], metric: str, winner: str | None) -> byte
     return _png(figure)
 
 
+def searched(trials: list[dict[str, Any]], greater: bool) -> bytes:
+    """It draws a search as parallel coordinates: a line per trial, the best ones dark."""
+    done = [t for t in trials if t["value"] is not None]
+    names = list(done[0]["params"])
+    figure, (ax,) = _figure(1, 3.4)
+    figure.set_size_inches(max(4.2, 1.4 * (len(names) + 1)), 3.4)
+    columns = [[t["params"][n] for t in done] for n in names] + [[t["value"] for t in done]]
+    places = [_places(values) for values in columns]
+    order = sorted(range(len(done)), key=lambda i: done[i]["value"], reverse=not greater)
+    for rank, i in enumerate(order):
+        best = rank == len(order) - 1
+        share = (rank + 1) / len(order)
+        colour = _GOOD if best else _MUTED
+        line = [place[i] for place in places]
+        ax.plot(line, color=colour, lw=2.2 if best else 1, alpha=1 if best else 0.15 + 0.6 * share)
+    for at, values in enumerate(columns):
+        for value, height in {(str(v)[:8], h) for v, h in zip(values, places[at], strict=True)}:
+            if height in (0.0, 1.0) or len(set(map(str, values))) <= 6:
+                ax.text(at, height, f" {value}", fontsize=7, color=_INK, va="center")
+    ax.set_xticks(range(len(columns)), [*names, "value"], fontsize=8)
+    ax.set_yticks([])
+    ax.set_title("trials: each line is one, the best is dark", fontsize=9, color=_INK)
+    return _png(figure)
+
+
+def _places(values: list[Any]) -> list[float]:
+    """It returns where values stand on an axis from 0 to 1: numbers by size, words by order."""
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    if numbers:
+        low, high = min(values), max(values)
+        return [(v - low) / (high - low) if high > low else 0.5 for v in values]
+    words = sorted(set(map(str, values)))
+    return [words.index(str(v)) / max(len(words) - 1, 1) for v in values]
+
+
 def judged(truth: np.ndarray, said: Predictions, target: Target) -> bytes:
     """It draws how predictions relate to the truth: curves, confusion, or residuals, by task."""
     if target.task == "regression":

@@ -6,12 +6,19 @@ problems loads quickly.  Where a field has a default, the default is safe.
 """
 
 import re
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ml_assets.errors import did_you_mean
 from ml_assets.metric import METRICS
+from ml_assets.problem.candidate import (
+    DEFAULT_CANDIDATES,
+    SHORT_NAMES,
+    CandidateDeclaration,
+    Range,
+    ShortName,
+    declared_candidate,
+)
 from ml_assets.problem.dataset import (
     ColumnContract,
     Contract,
@@ -51,6 +58,7 @@ __all__ = [
     "Mode",
     "Problem",
     "PromotionDeclaration",
+    "Range",
     "RetrainDeclaration",
     "ShortName",
     "SplitDeclaration",
@@ -59,57 +67,7 @@ __all__ = [
 ]
 
 Task = Literal["binary", "multiclass", "regression"]
-ShortName = Literal[
-    "baseline",
-    "linear",
-    "logistic_regression",
-    "ridge",
-    "random_forest",
-    "extra_trees",
-    "hist_gradient_boosting",
-    "xgboost",
-    "lightgbm",
-    "catboost",
-]
-SHORT_NAMES: tuple[str, ...] = get_args(ShortName)
-
-# The set when none is named, with what differs from the libraries' own defaults.
-DEFAULT_CANDIDATES: dict[str, dict[str, Any]] = {
-    "linear": {},
-    "extra_trees": {},
-    "hist_gradient_boosting": {},
-    "lightgbm": {"n_estimators": 400, "learning_rate": 0.06},
-    "catboost": {},
-}
 _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,63}$")
-
-
-class CandidateDeclaration(Declaration):
-    """One contender: an estimator, its parameters, and how its table is prepared."""
-
-    estimator: str = Field(
-        description="A short name, the import path of a scikit-learn estimator, or "
-        "`.model.function` for a function that returns an unfitted estimator.",
-        examples=["random_forest", "sklearn.svm.SVC", ".model.boosted_trees"],
-    )
-    params: dict[str, Any] = Field(
-        default_factory=dict,
-        description="Parameters of the estimator.",
-        examples=[{"n_estimators": 100}],
-    )
-    transform: str | None = Field(
-        None, description="Overrides the problem's `transform` for this candidate."
-    )
-
-    @field_validator("estimator")
-    @classmethod
-    def _a_name_or_a_path(cls, value: str) -> str:
-        if value not in SHORT_NAMES and "." not in value:
-            raise ValueError(
-                f"`{value}` is no short name of a candidate and no import path."
-                f"{did_you_mean(value, SHORT_NAMES)}"
-            )
-        return value
 
 
 class PromotionDeclaration(Declaration):
@@ -202,7 +160,7 @@ class Problem(Declaration):
         """`random_forest: {n_estimators: 100}` means `{estimator: random_forest, params: …}`."""
         if not isinstance(value, dict):
             return value
-        return {str(name): _candidate(str(name), given) for name, given in value.items()}
+        return {str(name): declared_candidate(str(name), given) for name, given in value.items()}
 
     @field_validator("candidates")
     @classmethod
@@ -255,6 +213,9 @@ class Problem(Declaration):
             name: CandidateDeclaration(estimator=name, params=params)
             for name, params in DEFAULT_CANDIDATES.items()
         }
+        for name, declared in list(chosen.items()):
+            if declared.fan_out:
+                chosen = _fanned_out(name, declared, chosen)
         if not any(c.estimator == "baseline" for c in chosen.values()):
             chosen = {"baseline": CandidateDeclaration(estimator="baseline"), **chosen}
         return chosen
@@ -265,15 +226,14 @@ class Problem(Declaration):
         return declared[-1] if declared else BeatsChampionGate(beats="champion")
 
 
-def _candidate(name: str, given: Any) -> Any:
-    if isinstance(given, CandidateDeclaration):
-        return given
-    given = {} if given is None else given
-    if not isinstance(given, dict) or "estimator" in given:
-        return given
-    if name in SHORT_NAMES:
-        return {"estimator": name, "params": given}
-    raise ValueError(
-        f"candidate `{name}` has no `estimator`, and `{name}` is no short name."
-        f"{did_you_mean(name, SHORT_NAMES)}"
-    )
+def _fanned_out(
+    name: str, declared: CandidateDeclaration, chosen: dict[str, CandidateDeclaration]
+) -> dict[str, CandidateDeclaration]:
+    """It returns the candidates with one for each point of a grid in the place of its search."""
+    points = {}
+    for number, point in enumerate(declared.points(), 1):
+        params = {**declared.params, **point}
+        plain = {"params": params, "search": {}, "fan_out": False}
+        points[f"{name}_{number}"] = declared.model_copy(update=plain)
+    kept = {n: c for n, c in chosen.items() if n != name}
+    return {**kept, **points}

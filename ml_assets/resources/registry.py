@@ -17,7 +17,7 @@ import shutil
 import sqlite3
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -235,6 +235,38 @@ class Registry:
         finally:
             self.client.set_terminated(child, "FAILED" if error else "FINISHED", end_time=ended)
         return child
+
+    def log_trials(
+        self,
+        problem: str,
+        run_id: str,
+        trials: Sequence[Mapping[str, Any]],
+        times: tuple[float, float],
+    ) -> None:
+        """It writes the trials of a search as runs nested under their candidate's run."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        began, ended = (int(t * 1000) for t in times)
+        for trial in trials:
+            name = f"trial {trial['number']}"
+            noted = {"mlflow.parentRunId": run_id, "ml_assets.kind": "trial"}
+            noted["ml_assets.state"] = trial["state"]
+            if trial["error"]:
+                noted["ml_assets.error"] = trial["error"]
+            child = self.client.create_run(
+                self.experiment(problem), start_time=began, run_name=name
+            ).info.run_id
+            self.client.log_batch(
+                child,
+                metrics=[Metric("value", trial["value"], ended, 0)]
+                if trial["value"] is not None
+                else [],
+                params=[Param(k, str(v)[:250]) for k, v in trial["params"].items()],
+                tags=[RunTag(k, str(v)) for k, v in noted.items()],
+            )
+            status = "FAILED" if trial["state"] == "failed" else "FINISHED"
+            took = began + int(1000 * trial["seconds"])
+            self.client.set_terminated(child, status, end_time=took)
 
     def log_round(
         self, problem: str, run: DagsterRun, metrics: Mapping[str, float], tags: Mapping[str, str]

@@ -10,12 +10,13 @@ from ml_assets import candidate as candidates
 from ml_assets.artifact import dump
 from ml_assets.digest import digest_of, file_digest
 from ml_assets.errors import MLAssetsError
-from ml_assets.evaluation import score
+from ml_assets.evaluation import score, select_metric
 from ml_assets.gates import Verdict
 from ml_assets.problem import CandidateDeclaration
 from ml_assets.resources.lake import Entry
 from ml_assets.round import CARD, Made, Round
 from ml_assets.round.split import SplitMade, current_split, part_rows
+from ml_assets.tuning import Tuned, folds, tune
 from ml_assets.user_code import source_digest
 from ml_assets.verification import MODEL_FILE
 
@@ -53,7 +54,7 @@ def make_candidate(round_: Round, name: str) -> CandidateMade:
     if entry is not None and registry.has_run(entry.facts.get("mlflow_run")):
         return _made(name, entry, True)
     started = round_.clock()
-    params = {"estimator": declared.estimator, **declared.params}
+    params: dict[str, Any] = {"estimator": declared.estimator, **declared.params}
     try:
         if entry is None:
             entry = round_.put("candidate", key, _fitting(round_, name, declared, split))
@@ -67,10 +68,13 @@ def make_candidate(round_: Round, name: str) -> CandidateMade:
         return CandidateMade([Verdict("is_fitted", False, message)], False, name, None, {}, message)
     card = entry.json(CARD)
     tags = {**provenance(round_, split), "model_digest": card["model_digest"]}
+    params |= card["search"]["best"] if card["search"] else {}
     times = (started, round_.clock())
     run_id = registry.log_candidate(
         problem.name, round_.run, name, times, params, card["metrics"], tags
     )
+    if entry.facts["trials"]:
+        registry.log_trials(problem.name, run_id, entry.facts["trials"], times)
     entry = round_.stores.lake.amend(problem.name, "candidate", entry, mlflow_run=run_id)
     return _made(name, entry, False)
 
@@ -88,6 +92,7 @@ def candidate_key(round_: Round, declared: CandidateDeclaration, split: SplitMad
         learned_from,
         [split.profile.features, problem.dataset.target, asdict(split.profile.usable_target())],
         [problem.class_weight, problem.threshold, problem.seed, problem.trust],
+        [problem.select, problem.split] if declared.search else [],
         candidates.environment(),
     )
 
@@ -110,6 +115,10 @@ def _fitting(round_: Round, name: str, declared: CandidateDeclaration, split: Sp
     for part in ("train", "validation"):
         rows = part_rows(round_, split, part)
         parts[part] = (rows[features], rows[problem.dataset.target])
+    tuned = None
+    if declared.search:
+        tuned = _tuned(round_, declared, split)
+        declared = declared.model_copy(update={"params": {**declared.params, **tuned.params}})
     model = candidates.build(declared, problem, target.task, parts["train"][0], round_.folder)
     fitted = candidates.fit(model, parts["train"], parts["validation"], problem, target)
     stored = dump(fitted.model, tuple(problem.trust))
@@ -131,7 +140,10 @@ def _fitting(round_: Round, name: str, declared: CandidateDeclaration, split: Sp
         "class_shares": said.class_shares(target),
         "bytes": len(stored),
         "requirements": candidates.requirements(fitted.model),
+        "search": tuned and {"how": tuned.how, "best": tuned.params, "value": tuned.value},
     }
+    # times are no part of the content: the same search gives the same candidate
+    facts["trials"] = [asdict(t) for t in tuned.trials] if tuned else []
 
     def write(folder: Path) -> dict[str, Any]:
         (folder / MODEL_FILE).write_bytes(stored)
@@ -140,6 +152,31 @@ def _fitting(round_: Round, name: str, declared: CandidateDeclaration, split: Sp
         return facts
 
     return write
+
+
+def _tuned(round_: Round, declared: CandidateDeclaration, split: SplitMade) -> Tuned:
+    """It searches for a candidate's parameters, going on where an interrupted search stopped."""
+    problem, target = round_.problem, split.profile.usable_target()
+    features, name = list(split.profile.features), problem.dataset.target
+    metric = select_metric(target.task, problem.select)
+    train, validation = (part_rows(round_, split, p) for p in ("train", "validation"))
+    if declared.folds:
+        places = folds(train, declared.folds, problem.split, problem.dataset)
+        parts = [(train.iloc[one], train.iloc[other]) for one, other in places]
+    else:
+        parts = [(train, validation)]
+
+    def scored(params: dict[str, Any], part: int) -> float:
+        learned, held = ((rows[features], rows[name]) for rows in parts[part])
+        tried = declared.model_copy(update={"params": {**declared.params, **params}})
+        model = candidates.build(tried, problem, target.task, learned[0], round_.folder)
+        fitted = candidates.fit(model, learned, held, problem, target)
+        said = candidates.predict(fitted.model, held[0], target)
+        return score(held[1].to_numpy(), said, target, metric)[metric]
+
+    key = candidate_key(round_, declared, split)
+    file = round_.stores.lake.root / problem.name / "studies" / f"{key}.jsonl"
+    return tune(declared, metric, scored, len(parts), file, problem.seed)
 
 
 def _write_failure(folder: Path, message: str, at: float) -> dict[str, Any]:

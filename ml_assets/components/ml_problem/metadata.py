@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.evaluation import Contender
+from ml_assets.metric import METRICS
 from ml_assets.resources.registry import Registry
 from ml_assets.round.candidate import CandidateMade
 from ml_assets.round.challenger import JUDGED, ChallengerMade
@@ -19,6 +20,7 @@ from ml_assets.round.split import SplitMade
 
 MOST_COLUMNS_SHOWN = 60
 MOST_CELLS = 40
+BEST_TRIALS = 8
 MOST_SHOWN_AT_ONCE = 200
 PREVIEW_ROWS = 5
 # What the leaderboard shows beside the metric that ranks, most telling first.
@@ -163,10 +165,36 @@ def of_candidate(made: CandidateMade, problem: str, registry: Registry) -> dict[
         "size_bytes": card["bytes"],
         "estimator": card["estimator"],
         **({"threshold": round(card["threshold"], 6)} if card["threshold"] is not None else {}),
+        **_search(made),
         "model_digest": card["model_digest"],
         "reused": _reused(made.reused),
         "mlflow": dg.MetadataValue.url(registry.run_link(problem, facts["mlflow_run"])),
         "file": dg.MetadataValue.path(str(made.entry.path)),
+    }
+
+
+def _search(made: CandidateMade) -> dict[str, Any]:
+    """It returns what is shown of a search: the best trials, and a picture; nothing without one."""
+    search = made.card["search"]
+    if not search or made.entry is None:
+        return {}
+    from ml_assets.plots import searched
+
+    trials = made.entry.facts["trials"]
+    greater = METRICS[search["how"].split(" trials, ")[1].split()[0]][0]
+    done = sorted(
+        (t for t in trials if t["value"] is not None), key=lambda t: t["value"], reverse=greater
+    )
+    columns = ("value", *search["best"], "seconds")
+    lines = [
+        (f"{t['value']:.6g}", *(t["params"][n] for n in search["best"]), f"{t['seconds']:.2f}")
+        for t in done[:BEST_TRIALS]
+    ]
+    return {
+        "search": search["how"],
+        **{f"best_{k}": str(v) for k, v in search["best"].items()},
+        "best_trials": dg.MetadataValue.md(table(columns, lines)),
+        "trials": picture(searched(trials, greater), "trials of the search"),
     }
 
 
@@ -282,8 +310,9 @@ def _cell(value: Any) -> str:
 
 
 def picture(file: Any, what: str) -> dg.MetadataValue:
-    """It returns a PNG file as metadata that the UI draws in place."""
-    data = base64.b64encode(file.read_bytes()).decode()
+    """It returns a PNG file, or its bytes, as metadata that the UI draws in place."""
+    png = file if isinstance(file, bytes) else file.read_bytes()
+    data = base64.b64encode(png).decode()
     return dg.MetadataValue.md(f"![{what}](data:image/png;base64,{data})")
 
 
