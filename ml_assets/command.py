@@ -375,6 +375,61 @@ def rollback(name: str, to: int | None, why: str, as_json: bool) -> None:
 
 @main.command()
 @click.argument("name")
+@click.argument("version", type=int)
+@click.option("--why", required=True, metavar="TEXT", help="The reason; kept in the ledger.")
+@_json
+def approve(name: str, version: int, why: str, as_json: bool) -> None:
+    """Let the challenger that waits become champion, after every gate was asked again.
+
+    For problems that declare `promotion: {mode: approval}`.
+
+    \b
+    ml-assets approve churn 7 --why "checked by hand on the March invoices"
+    """
+    from ml_assets import report, running
+
+    home = _home()
+    problems, _ = _load()
+    problem = _problem(problems, name)
+    try:
+        entry = running.approve(problem, _instance(home), version, why)
+    except ModelRefused as error:
+        refuse(str(error), FAILED)
+    except MLAssetsError as error:
+        refuse(str(error))
+    answer(as_json, entry, report.approval_text(name, entry))
+
+
+@main.command()
+@click.argument("name")
+@click.argument("version", type=int, required=False)
+@_json
+def reproduce(name: str, version: int | None, as_json: bool) -> None:
+    """Make a version again from its record, and compare digests. Default: the champion.
+
+    It ends with status 1 when something came out otherwise, and says what, and what may be why.
+
+    \b
+    ml-assets reproduce churn
+    ml-assets reproduce churn 3 --json
+    """
+    from ml_assets import report, running
+
+    _home()
+    problems, _ = _load()
+    problem = _problem(problems, name)
+    try:
+        shown = running.reproduce(problem, version)
+    except ModelRefused as error:
+        refuse(str(error), FAILED)
+    except MLAssetsError as error:
+        refuse(str(error))
+    answer(as_json, shown, report.reproduction_text(shown))
+    sys.exit(DONE if shown["same"] else FAILED)
+
+
+@main.command()
+@click.argument("name")
 @_json
 def quarantine(name: str, as_json: bool) -> None:
     """Show the refused batches of a problem, with their reasons.

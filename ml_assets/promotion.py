@@ -32,6 +32,21 @@ class Hold:
 
 
 @dataclass(frozen=True)
+class Approval:
+    """Somebody's word that a version may serve.
+
+    Attributes:
+        version: the version in the registry.
+        actor: who says so.
+        why: the reason.
+    """
+
+    version: int
+    actor: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Champion:
     """The champion as it stands when the decision is made.
 
@@ -76,3 +91,12 @@ def decide(
     if champion.comparison.verdict == "better":
         return Promote(f"Than champion version {champion.version} it is {sentence}.")
     return Hold(f"Than champion version {champion.version} it is {sentence}.")
+
+
+def awaiting(decision: Promote | Hold, version: int, approval: Approval | None) -> Promote | Hold:
+    """It returns the decision where promotions need approval: held until this version has it."""
+    if isinstance(decision, Hold):
+        return decision
+    if approval is None or approval.version != version:
+        return Hold(f"Version {version} waits for approval. {decision.reason}")
+    return Promote(f"Approved by {approval.actor}: {approval.why.rstrip('.')}. {decision.reason}")

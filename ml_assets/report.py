@@ -148,3 +148,24 @@ def release_text(name: str, entry: dict[str, Any]) -> str:
         f"{name}: {entry['file']} comes in at the next run: `ml-assets run {name}`.\n"
         f"Reason: {entry['reason']}"
     )
+
+
+def approval_text(name: str, entry: dict[str, Any]) -> str:
+    """It returns what an approval did, for people."""
+    before = f", in place of version {entry['previous']}" if entry["previous"] else ""
+    return (
+        f"{name}: version {entry['version']} ({entry['candidate']}) was verified and serves now"
+        f"{before}.\nReason: {entry['reason']}"
+    )
+
+
+def reproduction_text(shown: dict[str, Any]) -> str:
+    """It returns what making a version again came to, for people."""
+    what = f"{shown['problem']}: version {shown['version']} ({shown['candidate']})"
+    told = [
+        f"  {d['what']}: recorded {d['recorded']}, found {d['found']}" for d in shown["differences"]
+    ]
+    if shown["same"]:
+        same = f"{what} was made again: dataset, split, model ({shown['model_digest'][:16]}) and "
+        return "\n".join([f"{same}metrics are identical.", *told])
+    return "\n".join([f"{what} came out otherwise:", *told])

@@ -16,6 +16,7 @@ import dagster as dg
 
 from ml_assets.errors import DeclarationError, MLAssetsError, did_you_mean
 from ml_assets.metric import DEFAULT_SELECT, METRICS
+from ml_assets.problem.gates import CustomGate
 from ml_assets.resources.home import Home, find_home
 from ml_assets.resources.ledger import MAKES_CHAMPION
 from ml_assets.resources.stores import Stores, open_stores
@@ -447,18 +448,56 @@ def roll_back(
     """
     from ml_assets.round.rollback import roll_back as rolled_back
 
-    problem = component.problem
     entry = rolled_back(_asked(component, "rollback"), to, why)
-    shown = {k: entry[k] for k in ("version", "candidate", "reason", "actor", "model_digest")}
-    instance.report_runless_asset_event(
-        dg.AssetMaterialization(
-            asset_key=[problem.name, "production_model"],
-            description=f"Rolled back to version {entry['version']}: {entry['reason']}",
-            metadata={**shown, "previous_version": entry["previous"], "event": entry["event"]},
-            tags={"dagster/data_version": entry["model_digest"][:16]},
-        )
-    )
+    instance.report_runless_asset_event(changed(component.problem.name, entry, "Rolled back"))
     return entry
+
+
+def approve(
+    component: "MLProblem", instance: dg.DagsterInstance, version: int, why: str
+) -> dict[str, Any]:
+    """It approves the challenger that waits, shows that in the UI, and returns the ledger's entry.
+
+    Raises:
+        PromotionRefused: it is not the challenger, or not fit, or not better, or without a reason.
+        ModelRefused: the version is not what was recorded.
+    """
+    from ml_assets.round.production import approve as approved
+
+    made = approved(_asked(component, "approve"), version, why)
+    assert made.champion is not None
+    instance.report_runless_asset_event(changed(component.problem.name, made.champion, "Approved"))
+    return made.champion
+
+
+def changed(problem: str, entry: dict[str, Any], how: str) -> dg.AssetMaterialization:
+    """It returns what says in the UI that the champion changed."""
+    shown = {k: entry[k] for k in ("version", "candidate", "reason", "actor", "model_digest")}
+    return dg.AssetMaterialization(
+        asset_key=[problem, "production_model"],
+        description=f"{how}: version {entry['version']}. {entry['reason']}",
+        metadata={
+            **shown,
+            "previous_version": entry["previous"] or "none",
+            "event": entry["event"],
+        },
+        tags={"dagster/data_version": entry["model_digest"][:16]},
+    )
+
+
+def reproduce(component: "MLProblem", version: int | None) -> dict[str, Any]:
+    """It makes a version again from its record, and returns what came out otherwise.
+
+    Raises:
+        PromotionRefused: there is no such version, or no record of it.
+        ModelRefused: rows or record were changed since.
+    """
+    from dataclasses import asdict
+
+    from ml_assets.round.reproduction import reproduce as reproduced
+
+    made = reproduced(_asked(component, "reproduce"), version)
+    return {"problem": component.problem.name, **asdict(made)}
 
 
 def faults(component: "MLProblem") -> list[str]:
@@ -467,6 +506,7 @@ def faults(component: "MLProblem") -> list[str]:
 
     problem, found = component.problem, []
     paths = [problem.dataset.loader or "", problem.transform]
+    paths += [g.custom for g in problem.gates if isinstance(g, CustomGate)]
     paths += [p for c in problem.candidates.values() for p in (c.estimator, c.transform or "")]
     for path in dict.fromkeys(p for p in paths if "." in p):
         try:

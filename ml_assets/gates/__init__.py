@@ -46,6 +46,17 @@ CATALOGUE: dict[str, str] = {
     "metric_is_in_bounds": "A metric on test reaches its floor or stays under its ceiling.",
     "answers_in_time": "One row is predicted within `latency_ms`.",
     "every_class_is_predicted": "Each class has at least `class_share` of the predictions.",
+    "no_slice_falls_behind": "For no value of a column is a metric on test worse than overall by "
+    "more than `max_drop`.",
+    "groups_are_treated_alike": "Between groups of a sensitive column a metric differs by no more "
+    "than `max_difference`.",
+    "does_not_overfit": "A metric is worse on test than on train by no more than `max_gap`.",
+    "probabilities_are_calibrated": "The expected calibration error on test is within bounds.",
+    "few_answers_turn_wrong": "No more than a share `flips` of test rows does the challenger have "
+    "wrong that the champion has right.",
+    "predictions_are_spread_alike": "The population stability index between the predictions of "
+    "champion and challenger is within bounds.",
+    "model_is_small": "The model's file is no larger than `size_mb`.",
     "beats_the_baseline": "The challenger is better on validation than the baseline, by `by`.",
     "beats_the_champion": "The challenger is better than the champion on today's test rows, "
     "beyond noise. Failing it holds the promotion; it is never an error.",

@@ -4,9 +4,11 @@ The same gates can be asked of a candidate on validation, to prefer those that w
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ml_assets.gates import Verdict, named_apart
+from ml_assets.gates.rows import ASKED, Answers, name_of
 from ml_assets.metric import METRICS, gain
 from ml_assets.problem import (
     BeatsBaselineGate,
@@ -124,8 +126,16 @@ def beats_the_baseline(seen: Seen, gate: BeatsBaselineGate) -> Verdict:
     )
 
 
-def ask(seen: Seen, problem: Problem) -> list[Verdict]:
-    """It returns the verdicts of the gates that are always asked, and of the declared ones."""
+def ask(
+    seen: Seen, problem: Problem, answers: "Callable[[], Answers] | None" = None
+) -> list[Verdict]:
+    """It returns the verdicts of the gates that are always asked, and of the declared ones.
+
+    Args:
+        seen: what was seen of the challenger.
+        problem: the declaration.
+        answers: what gives its answers row by row; without it, gates on rows are not asked.
+    """
     verdicts = [predictions_are_complete(seen)]
     declared = list(problem.gates)
     if not any(isinstance(g, BeatsBaselineGate) for g in declared):
@@ -141,9 +151,15 @@ def ask(seen: Seen, problem: Problem) -> list[Verdict]:
             verdicts.append(every_class_is_predicted(seen, gate))
         elif isinstance(gate, BeatsBaselineGate):
             verdicts.append(beats_the_baseline(seen, gate))
+        elif type(gate) in ASKED and answers is not None:
+            verdicts.append(ASKED[type(gate)](answers(), gate))
     return named_apart(verdicts)
 
 
 def expected(problem: Problem) -> list[Verdict]:
     """It returns the verdicts that `ask` will give, before anything is known: names and modes."""
-    return ask(Seen("test", 0, {}, 0, 0.0, "", None, None), problem)
+    nothing = Seen("test", 0, {}, 0, 0.0, "", None, None)
+    known = ask(nothing, problem)
+    asked = [g for g in problem.gates if type(g) in ASKED and getattr(g, "mode", "") != "off"]
+    close = [Verdict(name_of(g), False, "", {}, g.mode) for g in asked]  # type: ignore[union-attr]
+    return named_apart([*known, *close])

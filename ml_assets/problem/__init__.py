@@ -73,8 +73,12 @@ _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,63}$")
 class PromotionDeclaration(Declaration):
     """How a fit and better challenger becomes champion."""
 
-    mode: Literal["automatic"] = Field(
-        "automatic", description="automatic: promoted by the run that proved it."
+    mode: Literal["automatic", "approval"] = Field(
+        "automatic",
+        description="automatic: promoted by the run that proved it. approval: a challenger that is "
+        "fit and better waits until somebody approves it: `ml-assets approve`, the job "
+        "`<problem>_approve`, or a tag `approved` on its version in MLflow.",
+        examples=["automatic", "approval"],
     )
 
 
@@ -199,7 +203,12 @@ class Problem(Declaration):
     def check_task(self, task: str) -> None:
         """It raises ValueError when a metric named here is not one of the task's."""
         named = [("select", self.select)] if self.select else []
-        named += [("gates", g.metric) for g in self.gates if isinstance(g, MetricGate)]
+        for gate in self.gates:
+            asked = getattr(gate, "metric", None) or getattr(gate, "overfit", None)
+            if asked is not None and asked != "positive_rate":
+                named.append(("gates", asked))
+            if asked == "positive_rate" and task == "regression":
+                raise ValueError("gates: positive_rate is not for regression tasks")
         for where, metric in named:
             if task not in METRICS[metric][1]:
                 fit = [m for m, (_, tasks) in METRICS.items() if task in tasks]

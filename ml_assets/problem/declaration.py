@@ -44,9 +44,11 @@ def _explained(error: Any, cls: type[BaseModel]) -> InitErrorDetails:
     elif kind == "value_error":
         message = str(error["ctx"]["error"])
     elif kind == "unknown_gate" and isinstance(error["input"], dict):
-        known = ("metric", "latency_ms", "class_share", "beats", "mode", "min", "max", "by")
-        strange = [k for k in error["input"] if k not in known]
-        message = error["msg"] + (f".{did_you_mean(strange[0], known[:4])}" if strange else "")
+        words = ["metric", "latency_ms", "class_share", "beats", "slice", "fair", "overfit"]
+        words += ["calibration", "flips", "prediction_drift", "size_mb", "custom"]
+        strange = [k for k in error["input"] if k not in (*words, "mode", "min", "max", "by")]
+        hint = did_you_mean(strange[0], words) if strange else ""
+        message = error["msg"] + (f".{hint}" if hint else "")
     else:
         message = error["msg"]
     return InitErrorDetails(

@@ -84,11 +84,153 @@ class BeatsChampionGate(Declaration):
     )
 
 
+class SliceGate(Declaration):
+    """The challenger's metric on test falls off nowhere: for no value of a column."""
+
+    slice: str = Field(
+        description="The column whose values make the slices; numbers are cut into quarters.",
+        examples=["SeniorCitizen"],
+    )
+    metric: str = Field(description="A metric of the task.", examples=["accuracy"])
+    max_drop: float = Field(
+        description="How much worse than overall a slice may be, in the metric's units.",
+        examples=[0.2],
+        ge=0,
+    )
+    min_rows: int = Field(30, description="Smaller slices are not asked.", ge=2)
+    mode: Mode = Field("enforce", description="enforce: red and no promotion; warn: said; off.")
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_known(cls, value: str) -> str:
+        return known_metric(value)
+
+
+class FairGate(Declaration):
+    """Groups of a sensitive column are treated alike."""
+
+    fair: str = Field(description="The sensitive column.", examples=["gender"])
+    metric: str = Field(
+        "positive_rate",
+        description="What is compared: a metric of the task, or positive_rate, the share of rows "
+        "predicted positive (demographic parity).",
+        examples=["positive_rate", "recall"],
+    )
+    max_difference: float = Field(
+        description="Largest difference between two groups.", examples=[0.1], ge=0
+    )
+    min_rows: int = Field(30, description="Smaller groups are not asked.", ge=2)
+    mode: Mode = Field("enforce", description="enforce: red and no promotion; warn: said; off.")
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_known(cls, value: str) -> str:
+        return value if value == "positive_rate" else known_metric(value)
+
+
+class OverfitGate(Declaration):
+    """The challenger is about as good on test as on train."""
+
+    overfit: str = Field(description="A metric of the task.", examples=["roc_auc"])
+    max_gap: float = Field(
+        description="How much worse on test than on train, in the metric's units.",
+        examples=[0.1],
+        ge=0,
+    )
+    mode: Mode = Field("enforce", description="enforce: red and no promotion; warn: said; off.")
+
+    @field_validator("overfit")
+    @classmethod
+    def _metric_is_known(cls, value: str) -> str:
+        return known_metric(value)
+
+
+class CalibrationGate(Declaration):
+    """Probabilities mean what they say."""
+
+    calibration: float = Field(
+        description="Largest expected calibration error: the mean distance between probability and "
+        "frequency, over ten equal bins of probability, weighed by rows.",
+        examples=[0.05],
+        gt=0,
+        le=1,
+    )
+    mode: Mode = Field("enforce", description="enforce: red and no promotion; warn: said; off.")
+
+
+class FlipsGate(Declaration):
+    """Few rows that the champion has right does the challenger have wrong."""
+
+    flips: float = Field(
+        description="Largest share of test rows that turn from right to wrong.",
+        examples=[0.03],
+        ge=0,
+        le=1,
+    )
+    mode: Mode = Field("enforce", description="enforce: red and no promotion; warn: said; off.")
+
+
+class PredictionDriftGate(Declaration):
+    """The challenger's predictions are spread about as the champion's."""
+
+    prediction_drift: float = Field(
+        description="Largest population stability index between the two, on the same test rows; "
+        "0.1 is small, 0.25 is large.",
+        examples=[0.25],
+        gt=0,
+    )
+    mode: Mode = Field("enforce", description="enforce: red and no promotion; warn: said; off.")
+
+
+class SizeGate(Declaration):
+    """The model's file is small enough."""
+
+    size_mb: float = Field(description="Largest model file, in megabytes.", examples=[50], gt=0)
+    mode: Mode = Field("enforce", description="enforce: red and no promotion; warn: said; off.")
+
+
+class CustomGate(Declaration):
+    """A question of your own."""
+
+    custom: str = Field(
+        description="A function of (rows, truth, predictions, probabilities), all of test, by "
+        "import path or `.model.function`. It returns True or False, or that and a sentence. The "
+        "check is named after it.",
+        examples=[".model.no_negative_prices"],
+    )
+    mode: Mode = Field("enforce", description="enforce: red and no promotion; warn: said; off.")
+
+    @field_validator("custom")
+    @classmethod
+    def _is_a_path(cls, value: str) -> str:
+        if "." not in value:
+            raise ValueError(f"`{value}` is no import path; write `.model.{value}`")
+        return value
+
+
+# the word that makes a gate what it is -> its declaration
+KINDS: dict[str, type[Declaration]] = {
+    "slice": SliceGate,
+    "fair": FairGate,
+    "overfit": OverfitGate,
+    "metric": MetricGate,
+    "latency_ms": LatencyGate,
+    "class_share": ClassShareGate,
+    "calibration": CalibrationGate,
+    "flips": FlipsGate,
+    "prediction_drift": PredictionDriftGate,
+    "size_mb": SizeGate,
+    "custom": CustomGate,
+    "beats baseline": BeatsBaselineGate,
+    "beats champion": BeatsChampionGate,
+}
+
+
 def _kind_of_gate(value: Any) -> str | None:
     if isinstance(value, BaseModel):
-        return _GATE_KIND.get(type(value))
+        return next((k for k, t in KINDS.items() if type(value) is t), None)
     if isinstance(value, dict):
-        for word in ("metric", "latency_ms", "class_share"):
+        for word in KINDS:
             if word in value:
                 return word
         if value.get("beats") in ("baseline", "champion"):
@@ -96,24 +238,27 @@ def _kind_of_gate(value: Any) -> str | None:
     return None
 
 
-_GATE_KIND: dict[type, str] = {
-    MetricGate: "metric",
-    LatencyGate: "latency_ms",
-    ClassShareGate: "class_share",
-    BeatsBaselineGate: "beats baseline",
-    BeatsChampionGate: "beats champion",
-}
 GateDeclaration = Annotated[
     Annotated[MetricGate, Tag("metric")]
     | Annotated[LatencyGate, Tag("latency_ms")]
     | Annotated[ClassShareGate, Tag("class_share")]
     | Annotated[BeatsBaselineGate, Tag("beats baseline")]
-    | Annotated[BeatsChampionGate, Tag("beats champion")],
+    | Annotated[BeatsChampionGate, Tag("beats champion")]
+    | Annotated[SliceGate, Tag("slice")]
+    | Annotated[FairGate, Tag("fair")]
+    | Annotated[OverfitGate, Tag("overfit")]
+    | Annotated[CalibrationGate, Tag("calibration")]
+    | Annotated[FlipsGate, Tag("flips")]
+    | Annotated[PredictionDriftGate, Tag("prediction_drift")]
+    | Annotated[SizeGate, Tag("size_mb")]
+    | Annotated[CustomGate, Tag("custom")],
     Discriminator(
         _kind_of_gate,
         custom_error_type="unknown_gate",
         custom_error_message="no gate of this kind; a gate is one of {metric: NAME, min|max: X}, "
         "{latency_ms: X}, {class_share: X}, {beats: baseline, by: X}, "
-        "{beats: champion, confidence: X}",
+        "{beats: champion, confidence: X}, {slice: COLUMN, metric: NAME, max_drop: X}, "
+        "{fair: COLUMN, max_difference: X}, {overfit: NAME, max_gap: X}, {calibration: X}, "
+        "{flips: X}, {prediction_drift: X}, {size_mb: X}, {custom: .model.function}",
     ),
 ]

@@ -57,7 +57,7 @@ def make_candidate(round_: Round, name: str) -> CandidateMade:
     params: dict[str, Any] = {"estimator": declared.estimator, **declared.params}
     try:
         if entry is None:
-            entry = round_.put("candidate", key, _fitting(round_, name, declared, split))
+            entry = fit_candidate(round_, name, split)
     except Exception as error:  # whatever a team's code raises, the other candidates go on
         ours = isinstance(error, MLAssetsError)
         message = str(error) if ours else f"{type(error).__name__}: {error}"
@@ -77,6 +77,13 @@ def make_candidate(round_: Round, name: str) -> CandidateMade:
         registry.log_trials(problem.name, run_id, entry.facts["trials"], times)
     entry = round_.stores.lake.amend(problem.name, "candidate", entry, mlflow_run=run_id)
     return _made(name, entry, False)
+
+
+def fit_candidate(round_: Round, name: str, split: SplitMade) -> Entry:
+    """It fits a candidate and keeps it in the lake; whatever a team's code raises is raised."""
+    declared = round_.problem.contenders()[name]
+    key = candidate_key(round_, declared, split)
+    return round_.put("candidate", key, _fitting(round_, name, declared, split))
 
 
 def candidate_key(round_: Round, declared: CandidateDeclaration, split: SplitMade) -> str:

@@ -1,5 +1,6 @@
 """The challenger of a round: the leader, scored on test, asked by every gate, registered."""
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -8,14 +9,15 @@ from typing import Any
 
 from ml_assets import plots
 from ml_assets.artifact import TRUSTED_TYPES
-from ml_assets.candidate import predict
+from ml_assets.candidate import Predictions, predict
 from ml_assets.dataset import Target
 from ml_assets.digest import digest_of
-from ml_assets.errors import NotMaterialized
+from ml_assets.errors import MLAssetsError, NotMaterialized
 from ml_assets.evaluation import score
 from ml_assets.gates import challenger as gates
 from ml_assets.gates import failures
-from ml_assets.resources.lake import Entry, write_table
+from ml_assets.gates.rows import Answers
+from ml_assets.resources.lake import Entry, read_table, write_table
 from ml_assets.resources.registry import CHALLENGER, Version
 from ml_assets.round import CARD, PREDICTIONS, Made, Round
 from ml_assets.round.candidate import provenance
@@ -93,8 +95,13 @@ def judge(round_: Round) -> ChallengerMade:
         baseline=evaluated.baseline,
         class_shares=record["class_shares"],
     )
+
+    @functools.cache
+    def answers() -> Answers:
+        return _answers(round_, split, scored, model, card["bytes"])
+
     return ChallengerMade(
-        gates.ask(seen, round_.problem),
+        gates.ask(seen, round_.problem, answers),
         reused,
         evaluated.winner,
         scored,
@@ -104,6 +111,49 @@ def judge(round_: Round) -> ChallengerMade:
         evaluated.metric,
         card["model_digest"],
     )
+
+
+def _answers(
+    round_: Round, split: SplitMade, scored: Entry, model: Callable[[], Any], size: int
+) -> Answers:
+    """It returns the challenger's answers on test, and the champion's, for gates that ask rows."""
+    target: Target = split.profile.usable_target()
+    rows = part_rows(round_, split, "test")
+    name = round_.problem.dataset.target
+
+    def on_train() -> dict[str, float]:
+        train = part_rows(round_, split, "train")
+        return score(train[name].to_numpy(), predict(model(), train, target), target)
+
+    return Answers(
+        rows,
+        rows[name].to_numpy(),
+        Predictions.from_table(read_table(scored.path / PREDICTIONS)),
+        target,
+        lambda truth, said: score(truth, said, target),
+        on_train,
+        _of_champion(round_, split),
+        size,
+        round_.folder,
+    )
+
+
+def _of_champion(round_: Round, split: SplitMade) -> Predictions | None:
+    """It returns the champion's predictions on test; None where there is none to be had."""
+    name, stores = round_.problem.name, round_.stores
+    before = stores.ledger.champion(name)
+    if before is None:
+        return None
+
+    def model() -> Any:
+        version = stores.registry.version(name, before["version"])
+        return load_verified(version.folder, before["digest"], tuple(round_.problem.trust))
+
+    try:
+        scored, _ = score_on_test(round_, split, before["model_digest"], model)
+    except MLAssetsError:
+        return None  # said where the two are compared
+    return Predictions.from_table(read_table(scored.path / PREDICTIONS))
 
 
 def score_on_test(

@@ -100,21 +100,10 @@ def _made(round_: Round, table: Table, given: Any) -> DatasetMade:
         raise DatasetError(_nothing(declared.source, arrived))
     _nothing_is_lost(round_, table, arrived)
     files = _of_one_schema(table, arrived.files)
-    manifest = {"table": table.folder.name, "files": [asdict(f) for f in files]}
     rows = round_.stores.lake.stored_rows(table, files)
-    key = digest_of("dataset", manifest, _seeing(round_), ml_assets.__version__)
-    entry = round_.find("dataset", key)
-    reused = entry is not None
-    if entry is None:
-
-        def write(folder: Path) -> dict[str, Any]:
-            profile = describe(rows, declared, problem.task)
-            profile = inspected(rows, profile, declared.target)
-            (folder / PROFILE).write_text(json.dumps(asdict(profile)))
-            (folder / MANIFEST).write_text(json.dumps(manifest))
-            return {"at": round_.clock(), "source": declared.source, "reading": _seeing(round_)}
-
-        entry = round_.put("dataset", key, write)
+    known = round_.find("dataset", _key(round_, table, files))
+    entry = known or described(round_, table, files)
+    reused = known is not None
     profile = Profile.from_record(entry.json(PROFILE))
     verdicts = gates.ask(profile, problem, arrived.breaches)
     version = None
@@ -124,6 +113,29 @@ def _made(round_: Round, table: Table, given: Any) -> DatasetMade:
     return DatasetMade(
         verdicts, reused, entry, profile, declared.source, rows, arrived, version, table.folder
     )
+
+
+def described(round_: Round, table: Table, files: list[StoredFile]) -> Entry:
+    """It makes the description of a version: its profile and the list of its files."""
+    problem, declared = round_.problem, round_.problem.dataset
+    rows = round_.stores.lake.stored_rows(table, files)
+
+    def write(folder: Path) -> dict[str, Any]:
+        profile = describe(rows, declared, problem.task)
+        profile = inspected(rows, profile, declared.target)
+        (folder / PROFILE).write_text(json.dumps(asdict(profile)))
+        (folder / MANIFEST).write_text(json.dumps(_manifest(table, files)))
+        return {"at": round_.clock(), "source": declared.source, "reading": _seeing(round_)}
+
+    return round_.put("dataset", _key(round_, table, files), write)
+
+
+def _manifest(table: Table, files: list[StoredFile]) -> dict[str, Any]:
+    return {"table": table.folder.name, "files": [asdict(f) for f in files]}
+
+
+def _key(round_: Round, table: Table, files: list[StoredFile]) -> str:
+    return digest_of("dataset", _manifest(table, files), _seeing(round_), ml_assets.__version__)
 
 
 def _arrived(round_: Round, table: Table, given: Any) -> Arrived:

@@ -9,13 +9,14 @@ from ml_assets.digest import file_digest
 from ml_assets.errors import MLAssetsError, ModelRefused, PromotionRefused
 from ml_assets.gates import Verdict, failures
 from ml_assets.gates import dataset as dataset_gates
-from ml_assets.promotion import Champion, Hold, Promote, decide
+from ml_assets.promotion import Approval, Champion, Hold, Promote, awaiting, decide
 from ml_assets.resources.lake import read_table
 from ml_assets.resources.ledger import HOLD, PROMOTION
 from ml_assets.resources.registry import CHAMPION
 from ml_assets.round import CARD, PREDICTIONS, Made, Round
 from ml_assets.round.candidate import provenance
 from ml_assets.round.challenger import ChallengerMade, judge, score_on_test
+from ml_assets.round.record import keep_record
 from ml_assets.round.split import part_rows
 from ml_assets.verification import MODEL_FILE, in_clean_process, load_verified
 
@@ -40,12 +41,16 @@ class ProductionMade(Made):
     comparison: Comparison | None
 
 
-def make_production(round_: Round) -> ProductionMade:
+def make_production(round_: Round, approval: Approval | None = None) -> ProductionMade:
     """It asks every gate again and decides: promote the challenger, or hold.
 
     Whoever starts it and in whatever order: the gates are asked here, of today's data, with
     today's declaration.  The pointer moves only after the version was loaded and checked in a
     clean process, and only if the champion is still the one that it was compared with.
+
+    Args:
+        round_: the round.
+        approval: somebody's word for a version, where promotions need it.
 
     Raises:
         NotMaterialized: something that it needs is not made.
@@ -53,7 +58,7 @@ def make_production(round_: Round) -> ProductionMade:
         PromotionRefused: the champion kept changing while it was being compared with.
     """
     for _ in range(MOST_ATTEMPTS):
-        made = _decided(round_)
+        made = _decided(round_, approval)
         if made is not None:
             return made
     raise PromotionRefused(
@@ -62,7 +67,7 @@ def make_production(round_: Round) -> ProductionMade:
     )
 
 
-def _decided(round_: Round) -> ProductionMade | None:
+def _decided(round_: Round, approval: Approval | None) -> ProductionMade | None:
     """It decides once; None when the champion changed meanwhile."""
     challenger = judge(round_)
     verdicts = [
@@ -78,6 +83,8 @@ def _decided(round_: Round) -> ProductionMade | None:
     champion = _compared(round_, before, challenger)
     rolled = round_.stores.ledger.withdrawn(round_.problem.name, challenger.model_digest)
     decision = decide(challenger.model_digest, champion, rolled["reason"] if rolled else None)
+    if round_.problem.promotion.mode == "approval":
+        decision = awaiting(decision, challenger.version.number, approval)
     if isinstance(decision, Promote):
         _verify(round_, challenger)
     comparison = champion.comparison if champion else None
@@ -199,6 +206,7 @@ def _recorded(
         "actor": round_.actor,
         "run_id": round_.run.run_id,
         "test": challenger.split.digests["test"],
+        "record": keep_record(round_, challenger.split),
         **provenance(round_, challenger.split),
     }
     with stores.ledger.deciding(name) as deciding:
@@ -218,3 +226,36 @@ def _said_before(round_: Round, entry: dict[str, Any]) -> bool:
     past = round_.stores.ledger.entries(round_.problem.name)
     same = ("event", "version", "previous", "test", "reason")
     return bool(past) and all(past[-1].get(k) == entry[k] for k in same)
+
+
+def approve(round_: Round, version: int, why: str) -> ProductionMade:
+    """It promotes the challenger that waits, after every gate was asked again.
+
+    Args:
+        round_: problem, stores, and who approves.
+        version: the version that is meant; only today's challenger can be.
+        why: the reason, kept in the ledger.
+
+    Raises:
+        PromotionRefused: promotions need no approval here, the version is not today's challenger,
+            a gate does not hold, it is not better than the champion, or no reason is given.
+    """
+    name = round_.problem.name
+    if not why.strip():
+        raise PromotionRefused("An approval needs a reason: --why TEXT.")
+    if round_.problem.promotion.mode != "approval":
+        raise PromotionRefused(
+            f"{name} promotes automatically; to approve by hand, declare `promotion: {{mode: "
+            "approval}`."
+        )
+    made = make_production(round_, Approval(version, round_.actor or "somebody", why.strip()))
+    number = made.challenger.version.number
+    if isinstance(made.decision, Promote):
+        return made
+    if number != version:
+        raise PromotionRefused(
+            f"Version {version} of {name} is not the challenger; that is version {number}. Only "
+            "what was judged by today's gates on today's data can be approved."
+        )
+    failed = " ".join(f"{v.name}: {v.reason}" for v in failures(made.verdicts))
+    raise PromotionRefused(failed or f"Version {version}: {made.decision.reason}")  # type: ignore[union-attr]

@@ -34,7 +34,7 @@ def roll_back(round_: Round, to: int | None, why: str) -> dict[str, Any]:
     in_clean_process(version.folder, target["digest"], tuple(round_.problem.trust))
     assert before is not None
     kept = ("version", "candidate", "digest", "model_digest", "metrics", "dataset_version")
-    told = ("split", "config_digest", "code_version", "gates", "test")
+    told = ("split", "config_digest", "code_version", "gates", "test", "record")
     entry = {
         "event": ROLLBACK,
         "at": round_.clock(),

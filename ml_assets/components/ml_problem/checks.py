@@ -1,19 +1,21 @@
 """Checks: the gates' verdicts, as Dagster shows them."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
-from ml_assets.gates import CATALOGUE, Verdict
+from ml_assets.gates import CATALOGUE, Verdict, rows
 from ml_assets.gates import challenger as challenger_gates
 from ml_assets.gates import dataset as dataset_gates
 from ml_assets.problem import Problem, TimeBy
+from ml_assets.problem.gates import CustomGate
 
 
-def spec(key: dg.AssetKey, name: str, mode: str = "enforce") -> dg.AssetCheckSpec:
+def spec(key: dg.AssetKey, name: str, mode: str = "enforce", about: str = "") -> dg.AssetCheckSpec:
     """It returns the declaration of a check; an enforced one blocks what comes after."""
-    about = CATALOGUE.get(name) or CATALOGUE["metric_is_in_bounds"]
+    about = CATALOGUE.get(re.sub(r"_\d+$", "", name)) or about or CATALOGUE["metric_is_in_bounds"]
     return dg.AssetCheckSpec(name, asset=key, description=about, blocking=mode == "enforce")
 
 
@@ -55,7 +57,13 @@ def contract_schema(problem: Problem) -> dg.TableSchemaMetadataValue:
 
 def challenger_specs(key: dg.AssetKey, problem: Problem) -> list[dg.AssetCheckSpec]:
     """It returns the checks on the challenger: those always asked, and the declared ones."""
-    asked = [spec(key, v.name, v.mode) for v in challenger_gates.expected(problem)]
+    own = {rows.name_of(g): g.custom for g in problem.gates if isinstance(g, CustomGate)}
+    asked = [
+        spec(
+            key, v.name, v.mode, f"The problem's own gate `{own[v.name]}`." if v.name in own else ""
+        )
+        for v in challenger_gates.expected(problem)
+    ]
     return [spec(key, "a_candidate_is_eligible"), *asked]
 
 

@@ -1,0 +1,44 @@
+"""The record of a version: all that is needed to make it again, kept when it is decided about."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ml_assets.candidate import environment
+from ml_assets.digest import digest_of
+from ml_assets.round import Round
+from ml_assets.round.split import SplitMade
+from ml_assets.user_code import source_digest
+
+CONFIG = "config.json"
+
+
+def keep_record(round_: Round, split: SplitMade) -> str:
+    """It keeps the declaration, the team's own code and the environment; it returns the key.
+
+    Rows are kept by the table already, named by the dataset's manifest.
+    """
+    sources = _sources(round_)
+    config = round_.problem.model_dump(mode="json")
+    known = {"dataset": split.dataset.key, "split": split.entry.key, "environment": environment()}
+    key = digest_of("record", config, known, [source_digest(s, round_.folder) for s in sources])
+    if round_.find("record", key) is None:
+
+        def write(folder: Path) -> dict[str, Any]:
+            (folder / CONFIG).write_text(json.dumps({"config": config, **known}))
+            for name in {f"{s.rpartition('.')[0].lstrip('.')}.py" for s in sources}:
+                assert round_.folder is not None
+                (folder / name).write_bytes((round_.folder / name).read_bytes())
+            return {"at": round_.clock()}
+
+        round_.put("record", key, write)
+    return key
+
+
+def _sources(round_: Round) -> list[str]:
+    """It returns the paths of a team's own functions that the candidates are made of."""
+    problem = round_.problem
+    paths = [problem.transform]
+    paths += [p for c in problem.contenders().values() for p in (c.estimator, c.transform or "")]
+    own = [p for p in dict.fromkeys(paths) if p.startswith(".")]
+    return [p for p in own if source_digest(p, round_.folder)]
