@@ -446,6 +446,7 @@ def roll_back(
         PromotionRefused: there is no such earlier champion, or no reason.
         ModelRefused: the version is not what was recorded.
     """
+    from ml_assets.components.ml_problem.decisions import changed
     from ml_assets.round.rollback import roll_back as rolled_back
 
     entry = rolled_back(_asked(component, "rollback"), to, why)
@@ -462,27 +463,13 @@ def approve(
         PromotionRefused: it is not the challenger, or not fit, or not better, or without a reason.
         ModelRefused: the version is not what was recorded.
     """
+    from ml_assets.components.ml_problem.decisions import changed
     from ml_assets.round.production import approve as approved
 
     made = approved(_asked(component, "approve"), version, why)
     assert made.champion is not None
     instance.report_runless_asset_event(changed(component.problem.name, made.champion, "Approved"))
     return made.champion
-
-
-def changed(problem: str, entry: dict[str, Any], how: str) -> dg.AssetMaterialization:
-    """It returns what says in the UI that the champion changed."""
-    shown = {k: entry[k] for k in ("version", "candidate", "reason", "actor", "model_digest")}
-    return dg.AssetMaterialization(
-        asset_key=[problem, "production_model"],
-        description=f"{how}: version {entry['version']}. {entry['reason']}",
-        metadata={
-            **shown,
-            "previous_version": entry["previous"] or "none",
-            "event": entry["event"],
-        },
-        tags={"dagster/data_version": entry["model_digest"][:16]},
-    )
 
 
 def reproduce(component: "MLProblem", version: int | None) -> dict[str, Any]:

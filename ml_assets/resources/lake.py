@@ -113,6 +113,22 @@ class Lake:
         rows: StoredRows = self._read[known]
         return rows
 
+    def head(self, entry: Entry, name: str, most: int) -> "pd.DataFrame":
+        """It returns the first rows of a Parquet file of an entry; no more is read.
+
+        Raises:
+            ModelRefused: the files are not those that were written.
+        """
+        import pyarrow.parquet as pq
+
+        known = f"{entry.digest}/{name}"
+        if known in self._read:
+            return self._read[known].head(most)
+        self.sound(entry)
+        with pq.ParquetFile(entry.path / name) as file:
+            first = next(file.iter_batches(most), None)
+            return (first if first is not None else file.schema_arrow.empty_table()).to_pandas()
+
     @contextlib.contextmanager
     def lock(self, problem: str) -> Iterator[None]:
         """It lets one process at a time change a problem's dataset; a dead one holds nothing."""

@@ -45,7 +45,8 @@ def key_of(problem: Problem, *path: str) -> dg.AssetKey:
     return dg.AssetKey([problem.name, *path])
 
 
-def _round(context: Any, problem: Problem, folder: Path | None, stores: Stores) -> "Round":
+def round_of(context: Any, problem: Problem, folder: Path | None, stores: Stores) -> "Round":
+    """It returns the round that a step belongs to."""
     from ml_assets.round import Round
 
     run = context.run
@@ -112,7 +113,7 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.dataset import make_dataset, make_quarantine
 
-        round_ = _round(context, problem, folder, ml_assets)
+        round_ = round_of(context, problem, folder, ml_assets)
         made = make_dataset(round_, given.get("given"))
         context.log.info(_said("dataset", made.reused, made.verdicts))
         if quarantine in context.selected_asset_keys:
@@ -159,9 +160,9 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
     ) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
-        from ml_assets.round.split import make_split, part_rows
+        from ml_assets.round.split import make_split
 
-        round_ = _round(context, problem, folder, ml_assets)
+        round_ = round_of(context, problem, folder, ml_assets)
         made = make_split(round_)
         context.log.info(_said("split", made.reused, made.verdicts))
         if not failures(made.verdicts):
@@ -169,7 +170,11 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
                 yield dg.MaterializeResult(
                     asset_key=keys[part],
                     data_version=dg.DataVersion(made.digests[part][:16]),
-                    metadata=metadata.of_part(made, part, part_rows(round_, made, part)),
+                    metadata=metadata.of_part(
+                        made,
+                        part,
+                        ml_assets.lake.head(made.entry, f"{part}.parquet", metadata.PREVIEW_ROWS),
+                    ),
                 )
         for verdict in made.verdicts:
             part = "train" if verdict.name == "every_class_is_present" else "test"
@@ -203,7 +208,7 @@ def _candidate(
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.candidate import make_candidate
 
-        made = make_candidate(_round(context, problem, folder, ml_assets), name)
+        made = make_candidate(round_of(context, problem, folder, ml_assets), name)
         if made.entry is None:
             context.log.error(f"candidate {name} failed: {made.error}")
         else:
@@ -234,7 +239,7 @@ def _evaluation(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.evaluation import make_evaluation
 
-        made = make_evaluation(_round(context, problem, folder, ml_assets))
+        made = make_evaluation(round_of(context, problem, folder, ml_assets))
         context.log.info(_said("evaluation", made.reused, made.verdicts))
         yield dg.Output(
             None,
@@ -276,7 +281,7 @@ def _challenger(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         from ml_assets.round.challenger import make_challenger
         from ml_assets.round.evaluation import make_evaluation
 
-        round_ = _round(context, problem, folder, ml_assets)
+        round_ = round_of(context, problem, folder, ml_assets)
         eligible = make_evaluation(round_).verdicts
         if failures(eligible):
             yield from checks.results(key, eligible)
@@ -321,7 +326,7 @@ def _production_model(problem: Problem, folder: Path | None) -> dg.AssetsDefinit
         from ml_assets.promotion import Promote
         from ml_assets.round.production import make_production
 
-        made = make_production(_round(context, problem, folder, ml_assets))
+        made = make_production(round_of(context, problem, folder, ml_assets))
         failed = failures(made.verdicts)
         reason = " ".join(f"{v.name}: {v.reason}" for v in failed)
         asked = [v for v in made.verdicts if v.name != "beats_the_champion"]

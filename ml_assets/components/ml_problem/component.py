@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from ml_assets.components.ml_problem.assets import RESOURCE, build_assets
+from ml_assets.components.ml_problem.decisions import build_approvals, build_decisions
 from ml_assets.components.ml_problem.job import build_job
 from ml_assets.components.ml_problem.scaffolder import MLProblemScaffolder
 from ml_assets.components.ml_problem.sensor import build_sensor
@@ -67,14 +68,17 @@ class MLProblem(dg.Component):
         )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """It returns the problem's assets with their checks, its job and sensor, and the stores."""
+        """It returns the problem's assets with their checks, its jobs and sensors, and the stores."""
         root = self.root or context.project_root
         stores = open_stores(find_home(root))
         job = build_job(self.problem)
-        sensor = build_sensor(self.problem, job, stores)
+        decisions = build_decisions(self.problem, self.folder)
+        sensors = [s for s in [build_sensor(self.problem, job, stores)] if s is not None]
+        if self.problem.promotion.mode == "approval":
+            sensors.append(build_approvals(self.problem, decisions[-1], stores))
         return dg.Definitions(
             assets=build_assets(self.problem, self.folder),
-            jobs=[job],
-            sensors=[sensor] if sensor is not None else [],
+            jobs=[job, *decisions],
+            sensors=sensors,
             resources={RESOURCE: stores},
         )
