@@ -99,6 +99,8 @@ class Judge:
             contract = self.rules[name]
             mode = contract.mode_of(rule)  # type: ignore[arg-type]
             what = _EXPECTED[rule].format(**contract.model_dump())
+            if rule == "type" and contract.format:
+                what += f" written {contract.format}"
             where = f"line{'s' if seen.rows > 1 else ''} {shortened(seen.lines)}"
             more = " …" if seen.rows > len(seen.lines) else ""
             reason = (
@@ -182,7 +184,7 @@ class Judge:
             return
         seen = self._found.setdefault((str(name), rule), _Found())
         seen.rows += len(wrong)
-        for at, value in wrong.head(MOST_EXAMPLES - len(seen.lines)).items():
+        for at, value in wrong.sort_index().head(MOST_EXAMPLES - len(seen.lines)).items():
             seen.lines.append(int(at) + self._first_line)
             seen.examples.append(repr(value) if isinstance(value, str) else f"{value}")
 

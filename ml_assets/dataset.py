@@ -29,7 +29,7 @@ class Column:
         min: smallest value, for integer and number.
         max: largest value, for integer and number.
         infinite: number of infinite values, for number.
-        values: the categories of a text or truth value, where they are few; else None.
+        values: the distinct values, where they are few and no dates; else None.
     """
 
     type: str
@@ -108,6 +108,7 @@ class Profile:
         trouble: why `target` is None, as a sentence.
         duplicates: rows that equal an earlier row in every column.
         findings: what is odd about the rows.
+        released: rows that somebody let in although they breach the contract.
     """
 
     rows: int
@@ -117,6 +118,7 @@ class Profile:
     trouble: str | None
     duplicates: int
     findings: Findings = Findings()
+    released: int = 0
 
     def usable_target(self) -> Target:
         """It returns the target.
@@ -248,16 +250,16 @@ def _column(values: pd.Series) -> Column:
     kind = column_type(values)
     missing = int(values.isna().sum())
     distinct = int(values.nunique())
-    if kind in ("text", "boolean") and distinct <= MOST_LISTED:
-        known = tuple(
-            sorted(v.item() if hasattr(v, "item") else v for v in values.dropna().unique())
-        )
-        return Column(kind, missing, distinct, values=known)
+    known = None
+    if kind != "date" and distinct <= MOST_LISTED:
+        there = values.dropna().unique()
+        known = tuple(sorted(v.item() if hasattr(v, "item") else v for v in there))
     if kind not in ("integer", "number") or missing == len(values):
-        return Column(kind, missing, distinct)
+        return Column(kind, missing, distinct, values=known)
     numbers = values.to_numpy()
     infinite = int(np.isinf(numbers).sum()) if kind == "number" else 0
-    return Column(kind, missing, distinct, float(values.min()), float(values.max()), infinite)
+    low, high = float(values.min()), float(values.max())
+    return Column(kind, missing, distinct, low, high, infinite, known)
 
 
 def find_target(frame: Rows, declared: DatasetDeclaration, task: Task | None) -> Target:

@@ -52,8 +52,23 @@ def problems_of(components: ComponentTree) -> dict[str, MLProblem]:
 
 
 def build(components: ComponentTree) -> dg.Definitions:
-    """It returns every problem's definitions, run with one process per step from one warm server."""
-    return dg.Definitions.merge(components.build_defs(), dg.Definitions(executor=forked()))
+    """It returns every problem's definitions, run with one process per step from one warm server.
+
+    An upstream asset that this code location does not define is another's: it is named here, so
+    that its value can be loaded by the default IO manager.
+    """
+    merged = components.build_defs()
+    named = [p.problem.dataset.asset for p in problems_of(components).values()]
+    wanted = {dg.AssetKey(name.split("/")) for name in named if name}
+    known = {key for asset in merged.assets or [] for key in _keys(asset)} if wanted else set()
+    others = [dg.AssetSpec(key) for key in sorted(wanted - known)]
+    return dg.Definitions.merge(merged, dg.Definitions(assets=others, executor=forked()))
+
+
+def _keys(asset: object) -> set[dg.AssetKey]:
+    if isinstance(asset, dg.AssetsDefinition):
+        return set(asset.keys)
+    return {asset.key} if isinstance(asset, (dg.AssetSpec, dg.SourceAsset)) else set()
 
 
 @dg.definitions

@@ -102,7 +102,9 @@ def test_every_asset_is_described(name: str) -> None:
     candidates = {f"{name}/candidate/{c}" for c in problems[name].problem.contenders()}
     fixed = ("dataset", "evaluation", "challenger", "production_model")
     parts = {f"{name}/split/{p}" for p in ("train", "validation", "test")}
-    assert {s.key.to_user_string() for s in specs} == candidates | parts | {
+    landing = problems[name].problem.dataset.is_landing
+    also = {f"{name}/quarantine"} if landing else set()
+    assert {s.key.to_user_string() for s in specs} == candidates | parts | also | {
         f"{name}/{noun}" for noun in fixed
     }
     for spec in specs:

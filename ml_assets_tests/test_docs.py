@@ -1,5 +1,6 @@
 """The documents say what the code does."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -17,11 +18,7 @@ from ml_assets.problem import Problem
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
-RECORDS = [
-    r
-    for r in vars(problem).values()
-    if isinstance(r, type) and issubclass(r, problem.Declaration) and r is not problem.Declaration
-]
+RECORDS = problem.Declaration.__subclasses__()
 
 
 def test_the_reference_is_what_the_code_says():
@@ -35,11 +32,27 @@ def test_the_reference_is_what_the_code_says():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def section_of(record: type[BaseModel]) -> str:
+    """It returns the section of the reference that describes a record."""
+    sections = re.split(r"^##+ ", REFERENCE, flags=re.MULTILINE)
+    found = [
+        s for s in sections if f"\n\n{inspect.cleandoc(record.__doc__ or '')}\n\n| field |" in s
+    ]
+    assert len(found) == 1, record.__name__
+    return found[0]
+
+
 @pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.__name__)
 def test_every_field_is_described_and_in_the_reference(record: type[BaseModel]):
+    section = section_of(record)
     for name, field in record.model_fields.items():
         assert field.description or name == "beats", f"{record.__name__}.{name}"
-        assert f"| `{name}` |" in REFERENCE
+        assert f"| `{name}` |" in section
+    assert section.count("\n| `") == len(record.model_fields)
+
+
+def test_every_record_of_a_declaration_is_looked_for():
+    assert {r.__name__ for r in RECORDS} == {"Problem", *Problem.model_json_schema()["$defs"]}
 
 
 @pytest.mark.parametrize("name", [*GATES, *METRICS, *problem.SHORT_NAMES])

@@ -281,15 +281,20 @@ def test_test_rows_are_read_only_for_challenger_and_champion(
     """Seen to fail when the candidates' metrics were made of test rows: they were read before a challenger was."""
     project.production(declared(candidates={"weak": SEES_B}))
     read: list[str] = []
-    original = Lake.rows
+    original, of_table = Lake.rows, Lake.stored_rows
 
     def spy(self: Lake, entry: Any, name: str) -> pd.DataFrame:
         read.append(name)
         return original(self, entry, name)
 
+    def spy_on_table(self: Lake, table: Any, files: Any) -> Any:
+        read.append("dataset")
+        return of_table(self, table, files)
+
     judged: list[Any] = []
     predict = round_challenger.predict
     monkeypatch.setattr(Lake, "rows", spy)
+    monkeypatch.setattr(Lake, "stored_rows", spy_on_table)
     monkeypatch.setattr(
         round_challenger, "predict", lambda m, r, t: judged.append(m) or predict(m, r, t)
     )
@@ -299,7 +304,10 @@ def test_test_rows_are_read_only_for_challenger_and_champion(
     project.candidates(round_)
     make_evaluation(round_)
     assert "test.parquet" not in read
-    assert {"train.parquet", "validation.parquet"} < set(read)
+    # the dataset, which holds the test rows, is read to be divided, and not after that
+    divided = read.index("train.parquet")
+    assert set(read[:divided]) == {"dataset"}
+    assert set(read[divided:]) == {"train.parquet", "validation.parquet"}
     make_challenger(round_)
     assert "test.parquet" in read
     assert len(judged) == 1

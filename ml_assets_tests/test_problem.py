@@ -11,10 +11,15 @@ from ml_assets.problem import (
     BeatsChampionGate,
     CandidateDeclaration,
     ClassShareGate,
+    ColumnContract,
+    DatasetDeclaration,
+    GroupBy,
     LatencyGate,
     MetricGate,
     Problem,
+    RetrainDeclaration,
     SplitDeclaration,
+    TimeBy,
 )
 from ml_assets_tests.conftest import dataset, problem
 
@@ -25,11 +30,22 @@ def refusal(make, *given, **named):
     return str(refused.value)
 
 
+ONE_SOURCE = "a dataset has one source: give exactly one of `path`, `loader`, `sql`, `asset`"
+WAYS = "rows are split by `key`, `row`, `{group: column}` or `{time: column}`"
+CUTS = "`validation_from` and `test_from` go together: give both or none"
+FORMAT = "`format` says how dates are written; declare `type: date` with it"
+
+
 def test_the_smallest_problem_has_a_name_a_source_and_a_target():
     made = Problem(name="churn", dataset={"path": "churn.csv", "target": "Churn"})
     assert tuple(made.contenders()) == ("baseline", *DEFAULT_CANDIDATES)
     assert made.champion_gate() == BeatsChampionGate(beats="champion", confidence=0.95)
-    assert made.split == SplitDeclaration(train=0.7, validation=0.15, test=0.15)
+    assert made.split == SplitDeclaration(train=0.7, validation=0.15, test=0.15, salt=0)
+    assert made.split.by is None
+    assert made.retrain == RetrainDeclaration(on_new_data=True)
+    assert not made.dataset.is_landing
+    assert (made.dataset.resent, made.dataset.settle) == ("replace", 2.0)
+    assert (made.dataset.bad_lines, made.dataset.number_rows, made.dataset.quote) == (0, None, '"')
 
 
 @pytest.mark.parametrize(
@@ -47,6 +63,10 @@ def test_the_smallest_problem_has_a_name_a_source_and_a_target():
             {"candidates": {"ours": {"estimator": "randomforest"}}},
             "no short name of a candidate and no import path. Did you mean `random_forest`?",
         ),
+        ({"split": {"salt": -1}}, "greater than or equal to 0"),
+        ({"split": {"salt": 0.5}}, "valid integer"),
+        ({"retrain": {"on_new_dat": True}}, "Did you mean `on_new_data`?"),
+        ({"retrain": {"on_new_data": "perhaps"}}, "valid boolean"),
         ({"split": {"by": "key"}}, "split: by key, but the dataset declares no `key`"),
         ({"threshold": 1.5}, "threshold is 1.5; it lies between 0 and 1"),
         ({"task": "binary", "select": "rmse"}, "select: rmse is not for binary tasks"),
@@ -70,8 +90,20 @@ def test_a_wrong_problem_is_told_what_is_wrong_and_what_was_meant(given, said):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"path": None}, "either `path` or `loader`"),
-        ({"loader": ".model.rows"}, "either `path` or `loader`"),
+        ({"path": None}, ONE_SOURCE),
+        *(({name: "x"}, ONE_SOURCE) for name in ("loader", "sql", "asset")),
+        ({"path": None, "sql": "SELECT 1", "asset": "a", "connection": "DB"}, ONE_SOURCE),
+        ({"path": None, "sql": "SELECT 1"}, "`sql` and `connection` go together"),
+        ({"connection": "DB"}, "`sql` and `connection` go together"),
+        (
+            {"path": None, "sql": "SELECT 1", "connection": "postgresql://me:secret@host/db"},
+            "`connection` names an environment variable that holds the URL, not the URL itself",
+        ),
+        ({"resent": "replaced"}, "Did you mean `replace`?"),
+        ({"settle": -0.1}, "greater than or equal to 0"),
+        ({"bad_lines": -1}, "greater than or equal to 0"),
+        ({"quote": ""}, "one character each"),
+        ({"quote": "''"}, "one character each"),
         ({"key": "y"}, "`key` names the target `y`"),
         ({"drop": ["y"]}, "`drop` names the target `y`"),
         ({"separator": "::"}, "one character each"),
@@ -79,11 +111,136 @@ def test_a_wrong_problem_is_told_what_is_wrong_and_what_was_meant(given, said):
         ({"traget": "x"}, "Did you mean `target`?"),
         ({"contract": {"columns": {"a": {"type": "int"}}}}, "Did you mean `integer`?"),
         ({"contract": {"columns": {"a": {"missing": 2}}}}, "less than or equal to 1"),
+        ({"contract": {"columns": {"a": {"min": 2, "max": 1}}}}, "min and max: 2 is more than 1"),
+        ({"contract": {"columns": {"a": {"usual": [2, 1]}}}}, "usual: 2 is more than 1"),
+        ({"contract": {"columns": {"a": {"usual": [2]}}}}, "usual.1"),
+        ({"contract": {"columns": {"a": {"values": "yes"}}}}, "valid list"),
+        ({"contract": {"columns": {"a": {"unique": "often"}}}}, "valid boolean"),
+        ({"contract": {"columns": {"a": {"format": "%Y"}}}}, FORMAT),
+        ({"contract": {"columns": {"a": {"format": "%Y", "type": "text"}}}}, FORMAT),
+        ({"contract": {"columns": {"a": {"mode": "wrn"}}}}, "Did you mean `warn`?"),
+        ({"contract": {"columns": {"a": {"mode": {"min": "wrn"}}}}}, "Did you mean `warn`?"),
+        ({"contract": {"columns": {"a": {"mode": {"mni": "warn"}}}}}, "Did you mean `min`?"),
+        ({"contract": {"columns": {"a": {"mode": {"absent": "warn"}}}}}, "`absent` is not known"),
         ({"contract": {"min_rows": 0}}, "greater than or equal to 1"),
     ],
 )
 def test_a_wrong_dataset_is_told_what_is_wrong(given, said):
     assert said in refusal(dataset, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "source"),
+    [
+        ({"path": "data.csv"}, "data.csv"),
+        ({"path": None, "loader": ".model.rows"}, ".model.rows"),
+        ({"path": None, "asset": "warehouse/customers"}, "warehouse/customers"),
+        ({"path": None, "sql": "SELECT 1", "connection": "DB"}, "query at DB"),
+    ],
+)
+def test_a_dataset_says_where_its_rows_come_from(given, source):
+    assert dataset(**given).source == source
+
+
+def test_a_secret_stays_out_of_what_is_said():
+    """The URL is in the environment; what the declaration holds is the variable's name."""
+    made = dataset(path=None, sql="SELECT 1", connection="WAREHOUSE_URL")
+    assert made.connection == "WAREHOUSE_URL"
+    assert "SELECT" not in made.source
+
+
+@pytest.mark.parametrize(
+    ("path", "landing"),
+    [
+        ("data.csv", False),
+        ("data/2024.01/churn.csv.gz", False),
+        ("./churn.parquet", False),
+        ("s3://bucket/churn.parquet", False),
+        ("landing/*.csv", True),
+        ("landing/2024-0?.csv", True),
+        ("landing/**/*.parquet", True),
+        ("landing/*/churn.csv", True),
+        ("landing/", True),
+        ("landing", True),
+        ("data.d/landing", True),
+        ("..", True),
+        ("s3://bucket/churn/", True),
+        ("s3://bucket/churn", True),
+        ("file:///data/churn/*.csv", True),
+    ],
+)
+def test_a_glob_a_folder_and_its_url_are_places_where_files_arrive(path, landing):
+    assert dataset(path=path).is_landing == landing
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"loader": ".model.*"}, {"asset": "a/b"}, {"sql": "SELECT * FROM a", "connection": "DB"}],
+)
+def test_what_is_no_path_is_no_place_where_files_arrive(given):
+    assert not DatasetDeclaration(target="y", **given).is_landing
+
+
+def test_a_column_may_be_all_things_at_once():
+    given = {
+        "type": "date",
+        "format": "%d.%m.%Y",
+        "usual": (1, 1),
+        "values": ["a", 1, 2.5, True],
+        "unique": True,
+        "mode": {"usual": "off", "values": "enforce"},
+    }
+    made = ColumnContract(**given)
+    assert {name: getattr(made, name) for name in given} == given
+    assert ColumnContract(min=1, max=1, mode="warn").mode == "warn"
+    assert ColumnContract().mode == {}
+
+
+@pytest.mark.parametrize(
+    ("by", "made"),
+    [
+        ("key", "key"),
+        ("row", "row"),
+        ({"group": "patient"}, GroupBy(group="patient")),
+        ({"time": "day"}, TimeBy(time="day")),
+        (
+            {
+                "time": "day",
+                "validation_from": "2024-01-01",
+                "test_from": "2024-02-01",
+                "gap": "7d",
+            },
+            TimeBy(time="day", validation_from="2024-01-01", test_from="2024-02-01", gap="7d"),
+        ),
+        (
+            {"time": "hour", "validation_from": 100, "test_from": 150.5, "gap": 48},
+            TimeBy(time="hour", validation_from=100, test_from=150.5, gap=48),
+        ),
+        (TimeBy(time="day"), TimeBy(time="day")),
+        (GroupBy(group="patient"), GroupBy(group="patient")),
+    ],
+)
+def test_rows_are_split_by_key_row_group_or_time(by, made):
+    assert SplitDeclaration(by=by).by == made
+
+
+@pytest.mark.parametrize(
+    ("by", "said"),
+    [
+        ("keys", WAYS),
+        ({"groups": "patient"}, WAYS),
+        ({}, WAYS),
+        (3, WAYS),
+        ({"time": 3}, "valid string"),
+        ({"time": "day", "gapp": 3}, "`gapp` is not a key of TimeBy. Did you mean `gap`?"),
+        ({"group": "patient", "gap": 3}, "`gap` is not a key of GroupBy"),
+        ({"time": "day", "test_from": 3}, CUTS),
+        ({"time": "day", "validation_from": 3}, CUTS),
+        ({"time": "day", "gap": []}, "valid string"),
+    ],
+)
+def test_a_wrong_way_to_split_is_told_what_ways_there_are(by, said):
+    assert said in refusal(SplitDeclaration, by=by)
 
 
 def test_shares_that_do_not_make_one_are_refused():
@@ -128,12 +285,26 @@ def test_gates_are_known_by_their_keys():
     assert made.champion_gate().confidence == 0.9
 
 
-def test_a_declaration_survives_its_own_record():
+@pytest.mark.parametrize(
+    "by",
+    [
+        None,
+        "row",
+        {"group": "patient"},
+        {"time": "day", "validation_from": "2024-01-01", "test_from": "2024-02-01", "gap": "7d"},
+        {"time": "hour", "gap": 48},
+    ],
+)
+def test_a_declaration_survives_its_own_record(by):
+    column = {"type": "date", "format": "%Y", "usual": [1, 2.5], "values": ["a", 1, True]}
+    columns = {"day": {**column, "unique": True, "mode": {"min": "off"}}, "y": {"mode": "warn"}}
     made = problem(
         task="binary",
         candidates={"ridge": {"alpha": 2}},
         gates=[{"metric": "f1", "min": 0.1}, {"beats": "baseline"}],
-        split={"by": {"group": "patient"}},
+        dataset=dataset(path="in/*.csv", resent="append", contract={"columns": columns}),
+        split={"by": by, "salt": 3},
+        retrain={"on_new_data": False},
     )
     assert Problem(**made.model_dump(mode="json")) == made
 

@@ -39,7 +39,7 @@ CATALOGUE: dict[str, str] = {
     "`ignore`; new ones are left out.",
     "parts_are_disjoint": "No key, group or row stands in two parts of the split.",
     "every_class_is_present": "Every part of the split has rows, and train and test have rows "
-    "of every class.",
+    "of every class; of a rare class among many it is said.",
     "is_fitted": "The candidate was fitted and has metrics on validation.",
     "a_candidate_is_eligible": "At least one candidate beside the baseline was fitted.",
     "predictions_are_complete": "No prediction is missing or infinite.",

@@ -85,7 +85,8 @@ def columns_are_as_declared(
         if name not in profile.columns:
             hint = did_you_mean(name, profile.columns)
             faults.append(f"`{name}` ({where}) is not there.{hint}")
-    faults += _told(profile, problem, breaches, "enforce")
+    if not profile.released:
+        faults += _told(profile, problem, breaches, "enforce")
     if not profile.features:
         faults.append("no column is left to learn from.")
     reason = _bounded(faults) if faults else f"{len(profile.columns)} columns, as declared."
@@ -97,6 +98,8 @@ def values_are_usual(
 ) -> Verdict:
     """It asks whether values lie where they usually do, in the known categories."""
     odd = _told(profile, problem, breaches, "warn")
+    if profile.released:  # of them, somebody decided otherwise
+        odd += [f"Released: {said}" for said in _told(profile, problem, breaches, "enforce")]
     reason = _bounded(odd) if odd else "Nothing is odd."
     return Verdict("values_are_usual", not odd, reason, {"columns": len(odd)})
 

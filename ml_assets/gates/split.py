@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ml_assets.dataset import Target
     from ml_assets.split import Part
 
-MOST_SHIFTED = 0.15  # of a part's share
+MOST_SHIFTED = 0.15  # between a part's share of all rows and the declared one
 # A class of many is rare when it has fewer rows than this, and a smaller share.
 RARE_ROWS, RARE_SHARE = 30, 0.01
 

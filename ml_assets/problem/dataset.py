@@ -24,6 +24,12 @@ Rule = Literal["type", "min", "max", "usual", "values", "unique", "missing"]
 ODD: tuple[Rule, ...] = ("usual", "values")
 
 
+ModeOrModes = Annotated[
+    Annotated[Mode, Tag("word")] | Annotated[dict[Rule, Mode], Tag("rules")],
+    Discriminator(lambda v: "rules" if isinstance(v, dict) else "word"),
+]
+
+
 class ColumnContract(Declaration):
     """What the values of one column must satisfy."""
 
@@ -53,7 +59,7 @@ class ColumnContract(Declaration):
         ge=0,
         le=1,
     )
-    mode: Mode | dict[Rule, Mode] = Field(
+    mode: ModeOrModes = Field(
         default_factory=dict,
         description="How severe a breach is, for the column or rule by rule. Default: enforce; "
         "`usual` and `values` warn.",
@@ -208,6 +214,8 @@ class DatasetDeclaration(Declaration):
             raise ValueError(
                 "`connection` names an environment variable that holds the URL, not the URL itself"
             )
+        if self.number_rows in (self.target, self.key, *self.drop):
+            raise ValueError(f"`number_rows` names `{self.number_rows}`, which is a column already")
         for word, column in [("key", self.key), *(("drop", c) for c in self.drop)]:
             if column == self.target:
                 raise ValueError(f"`{word}` names the target `{self.target}`; it cannot be both")

@@ -1,15 +1,18 @@
 """The common manners of declared records: frozen, closed, and helpful about typos."""
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic import ValidationError as PydanticValidationError
 from pydantic_core import InitErrorDetails
 
 from ml_assets.errors import did_you_mean
 
-Mode = Literal["enforce", "warn", "off"]
+# YAML reads an unquoted `off` as false
+Mode = Annotated[
+    Literal["enforce", "warn", "off"], BeforeValidator(lambda v: "off" if v is False else v)
+]
 
 
 class Declaration(BaseModel):
@@ -43,6 +46,8 @@ def _explained(error: Any, cls: type[BaseModel]) -> InitErrorDetails:
         message = f"`{error['input']}` is not known here.{did_you_mean(error['input'], allowed)}"
     elif kind == "value_error":
         message = str(error["ctx"]["error"])
+    elif kind == "unknown_split":
+        message = f"`{error['input']}`: {error['msg']}"
     elif kind == "unknown_gate" and isinstance(error["input"], dict):
         words = ["metric", "latency_ms", "class_share", "beats", "slice", "fair", "overfit"]
         words += ["calibration", "flips", "prediction_drift", "size_mb", "custom"]

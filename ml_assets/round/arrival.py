@@ -115,13 +115,17 @@ def one_file(round_: Round, table: Table) -> Arrived:
     return Arrived([batch.stored], [batch], read=1, breaches=batch.breaches)
 
 
-def whole(table: Table, pieces: Iterator[pa.Table], name: str) -> Arrived:
+def whole(round_: Round, table: Table, pieces: Iterator[pa.Table]) -> Arrived:
     """It brings in the rows of a loader, a query or an asset, which are the whole dataset."""
+    declared = round_.problem.dataset
+    judge = Judge(declared)
     aside = table.aside()
-    rows = write_pieces(pieces, aside)
+    rows = write_pieces(_conformed(pieces, declared, {}, judge, 0), aside)
     stored = table.publish(aside, rows)
+    breaches = tuple(judge.breaches())
     schema = pq.read_schema(table.folder / stored.name)
-    return Arrived([stored], [Batch(name, stored.batch, stored, schema)], read=1)
+    batch = Batch(declared.source, stored.batch, stored, schema, breaches)
+    return Arrived([stored], [batch], read=1, breaches=breaches)
 
 
 # ----------------------------------------------------------------- a landing zone
@@ -167,11 +171,11 @@ def many_files(round_: Round, table: Table) -> Arrived:
             arrived.same[arrival.name] = other
             known.note(arrival, "same", batch.digest)
             continue
-        verdicts = _judged(round_, table, batch, types, before)
-        failed = failures(verdicts)
-        if failed and batch.digest[:NAMED] not in known.free:
+        strange = _other_types(batch, types)
+        failed = failures(_judged(round_, table, batch, strange, before))
+        if failed and (strange or batch.digest[:NAMED] not in known.free):
             reason = " ".join(v.reason for v in failed)
-            _refuse(round_, arrived, known, arrival, reason)
+            _refuse(round_, arrived, known, arrival, reason, readable=not strange)
             continue
         known.note(arrival, "accepted", batch.digest, stored=batch.stored)
         _take(arrived, batch, known, declared)
@@ -291,6 +295,10 @@ def _conformed(
                     piece = piece.set_column(i, column.name, values.cast(pa.float64()))
             elif column.name in types and values.null_count == len(values):
                 piece = piece.set_column(i, column.name, values.cast(types[column.name]))
+        if declared.number_rows in piece.column_names:
+            raise DatasetError(
+                f"There is a column `{declared.number_rows}` already: name `number_rows` otherwise."
+            )
         if declared.number_rows:
             numbers = pa.array(range(start, start + piece.num_rows), pa.int64())
             piece = piece.append_column(declared.number_rows, numbers)
@@ -303,16 +311,9 @@ def _exact(values: pa.ChunkedArray) -> bool:
     return max(abs(ends["min"] or 0), abs(ends["max"] or 0)) <= EXACT
 
 
-def _judged(
-    round_: Round,
-    table: Table,
-    batch: Batch,
-    types: dict[str, pa.DataType],
-    before: Profile | None,
-) -> list[Verdict]:
-    """It asks the gates on a batch, by its breaches, its columns' types, and its own profile."""
-    problem = round_.problem
-    other = [
+def _other_types(batch: Batch, types: dict[str, pa.DataType]) -> list[Breach]:
+    """It returns the columns that cannot stand beside those of the dataset."""
+    return [
         Breach(
             c.name,
             "type",
@@ -322,6 +323,13 @@ def _judged(
         for c in batch.schema
         if c.name in types and c.type != types[c.name] and {c.type, types[c.name]} != NUMBERS
     ]
+
+
+def _judged(
+    round_: Round, table: Table, batch: Batch, other: list[Breach], before: Profile | None
+) -> list[Verdict]:
+    """It asks the gates on a batch, by its breaches, its columns' types, and its own profile."""
+    problem = round_.problem
     rows = round_.stores.lake.stored_rows(table, [batch.stored])
     profile = describe(rows, problem.dataset, problem.task)
     target = profile.target or (before.target if before else None)

@@ -7,14 +7,14 @@ anything committed, batch by batch, and the new version made current.
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import ml_assets
+from ml_assets import __version__
 from ml_assets.data_file import load
 from ml_assets.dataset import Profile, describe
 from ml_assets.digest import digest_of
@@ -34,7 +34,7 @@ from ml_assets.round.arrival import (
     whole,
 )
 from ml_assets.round.known import Known
-from ml_assets.round.quarantine import Quarantined, quarantined
+from ml_assets.round.quarantine import Quarantined, quarantined, released
 from ml_assets.round.source import frames, queried
 from ml_assets.user_code import locate
 
@@ -118,11 +118,13 @@ def _made(round_: Round, table: Table, given: Any) -> DatasetMade:
 def described(round_: Round, table: Table, files: list[StoredFile]) -> Entry:
     """It makes the description of a version: its profile and the list of its files."""
     problem, declared = round_.problem, round_.problem.dataset
-    rows = round_.stores.lake.stored_rows(table, files)
+    rows, free = round_.stores.lake.stored_rows(table, files), released(round_)
 
     def write(folder: Path) -> dict[str, Any]:
         profile = describe(rows, declared, problem.task)
         profile = inspected(rows, profile, declared.target)
+        let_in = sum(f.rows for f in files if f.batch in free)
+        profile = replace(profile, released=let_in)
         (folder / PROFILE).write_text(json.dumps(asdict(profile)))
         (folder / MANIFEST).write_text(json.dumps(_manifest(table, files)))
         return {"at": round_.clock(), "source": declared.source, "reading": _seeing(round_)}
@@ -135,7 +137,8 @@ def _manifest(table: Table, files: list[StoredFile]) -> dict[str, Any]:
 
 
 def _key(round_: Round, table: Table, files: list[StoredFile]) -> str:
-    return digest_of("dataset", _manifest(table, files), _seeing(round_), ml_assets.__version__)
+    free = sorted(released(round_) & {f.batch for f in files})
+    return digest_of("dataset", _manifest(table, files), _seeing(round_), free, __version__)
 
 
 def _arrived(round_: Round, table: Table, given: Any) -> Arrived:
@@ -144,7 +147,7 @@ def _arrived(round_: Round, table: Table, given: Any) -> Arrived:
         return many_files(round_, table)
     if declared.path is not None:
         return one_file(round_, table)
-    return whole(table, _numbered(_rows(round_, given), declared.number_rows), declared.source)
+    return whole(round_, table, _rows(round_, given))
 
 
 def _rows(round_: Round, given: Any) -> Iterator[pa.Table]:
@@ -162,14 +165,6 @@ def _rows(round_: Round, given: Any) -> Iterator[pa.Table]:
             )
         return queried(declared.sql, url, f"The query at {declared.connection}")
     return frames(given, f"The asset {declared.asset}")
-
-
-def _numbered(pieces: Iterator[pa.Table], name: str | None) -> Iterator[pa.Table]:
-    start = 0
-    for piece in pieces:
-        numbers = pa.array(range(start, start + piece.num_rows), pa.int64())
-        start += piece.num_rows
-        yield piece.append_column(name, numbers) if name else piece
 
 
 def _nothing(source: str, arrived: Arrived) -> str:

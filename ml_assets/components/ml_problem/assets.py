@@ -97,7 +97,10 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
     if landing:
         told = "Batches that were refused, with the reason. They are kept, and stop no others."
         common = _common(problem, {"csv"})
-        specs.append(dg.AssetSpec(quarantine, description=told, skippable=True, **common))
+        code = _code(declared)
+        specs.append(
+            dg.AssetSpec(quarantine, description=told, code_version=code, skippable=True, **common)
+        )
 
     @dg.multi_asset(
         name=f"{problem.name}__dataset",
