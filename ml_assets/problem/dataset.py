@@ -214,7 +214,7 @@ class DatasetDeclaration(Declaration):
             raise ValueError(
                 "`connection` names an environment variable that holds the URL, not the URL itself"
             )
-        if self.number_rows in (self.target, self.key, *self.drop):
+        if self.number_rows and self.number_rows in (self.target, self.key, *self.drop):
             raise ValueError(f"`number_rows` names `{self.number_rows}`, which is a column already")
         for word, column in [("key", self.key), *(("drop", c) for c in self.drop)]:
             if column == self.target:
