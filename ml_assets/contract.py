@@ -94,7 +94,8 @@ class Judge:
 
     def breaches(self) -> list[Breach]:
         """It returns what the pieces breach, the most severe first."""
-        found = [self._absent(n) for n in self.needed if n not in self.columns]
+        empty = {n for n, c in self.rules.items() if c.missing == 1}
+        found = [self._absent(n) for n in self.needed if n not in {*self.columns, *empty}]
         for (name, rule), seen in self._found.items():
             contract = self.rules[name]
             mode = contract.mode_of(rule)  # type: ignore[arg-type]

@@ -7,14 +7,13 @@ import contextlib
 import csv
 import gzip
 import hashlib
+import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 from ml_assets.digest import file_digest
 from ml_assets.errors import DatasetError, shortened
 from ml_assets.problem import DatasetDeclaration
+from ml_assets.rows import as_frame, plain, plain_table
 
 T = TypeVar("T")
 # Part of every dataset's key: change it when the same file would be read as different rows.
@@ -42,6 +42,7 @@ _OTHER_FORMATS = {
     b"PK\x03\x04": "a zip or Excel file; save it as csv",
 }
 # What a column is read as when a later piece does not fit the type of the first.
+_CODE = re.compile(r"^0\d+$")
 _WIDER = {"null": pa.int64(), "int64": pa.float64()}
 
 
@@ -58,10 +59,10 @@ class Seen:
     left_out: list[tuple[int, int]] = field(default_factory=list)
 
 
-class _TypesDiffer(Exception):
-    """A later piece does not fit a type that was inferred from the first."""
+class TypesDiffer(Exception):
+    """A later piece does not fit the type that a column has in the earlier ones."""
 
-    def __init__(self, column: str, wider: pa.DataType) -> None:
+    def __init__(self, column: str, wider: pa.DataType | None = None) -> None:
         super().__init__(column)
         self.column, self.wider = column, wider
 
@@ -128,8 +129,9 @@ def read_through(
         )
         try:
             return consume(_checked(pieces, path, declared)), seen
-        except _TypesDiffer as other:
-            known[other.column] = other.wider
+        except TypesDiffer as other:
+            if other.wider is not None:
+                known[other.column] = other.wider
 
 
 def _openable(path: Path) -> None:
@@ -188,102 +190,6 @@ def _values_are_short(values: pa.ChunkedArray, name: str, path: Path) -> None:
         )
 
 
-# ------------------------------------------------------------------------ types
-
-
-def plain_table(table: pa.Table, source: str) -> pa.Table:
-    """It returns the rows with plain types: int64, double, bool, string, timestamp[us].
-
-    Raises:
-        DatasetError: a column holds something that is no number, text, truth value or date.
-    """
-    columns = [_plain_column(table.column(f.name), f, source) for f in table.schema]
-    return pa.table(columns, names=table.column_names)
-
-
-def _plain_column(values: pa.ChunkedArray, column: pa.Field, source: str) -> pa.ChunkedArray:
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        values, kind = values.cast(kind.value_type), kind.value_type
-    if pa.types.is_uint64(kind):
-        largest = pa.compute.max(values).as_py() or 0
-        return values.cast(pa.int64() if largest < 2**63 else pa.float64(), safe=False)
-    if pa.types.is_integer(kind):
-        return values.cast(pa.int64())
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return values.cast(pa.float64())
-    if pa.types.is_boolean(kind):
-        return values
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return values.cast(pa.timestamp("us"), safe=False)  # with a zone: the same instant in UTC
-    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        raise DatasetError(
-            f"{source}: column `{column.name}` holds {kind}. Flatten it into columns of numbers, "
-            "text or dates."
-        )
-    return values.cast(pa.string())
-
-
-def as_frame(table: pa.Table) -> pd.DataFrame:
-    """It returns plain rows as a DataFrame: int64, float64, bool, datetime64[ns], object."""
-    frame = table.to_pandas(coerce_temporal_nanoseconds=True)
-    for column in table.schema:
-        if pa.types.is_boolean(column.type) and frame[column.name].dtype == object:
-            frame[column.name] = frame[column.name].astype("float64")  # 1, 0, missing
-        elif pa.types.is_string(column.type) and frame[column.name].dtype != object:
-            frame[column.name] = frame[column.name].astype(object)
-    return frame
-
-
-def plain(frame: pd.DataFrame, source: str) -> pd.DataFrame:
-    """It returns the rows with plain column types, so that equal data look equal from any source.
-
-    Raises:
-        DatasetError: a column holds something that is no number, text, truth value or date, or
-            two columns have one name.
-    """
-    names = [str(n) for n in frame.columns]
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise DatasetError(f"{source}: the columns name {shortened(twice)} more than once.")
-    columns = {}
-    for name in frame.columns:
-        values = frame[name]
-        if isinstance(values.dtype, pd.CategoricalDtype):
-            values = values.astype(object)
-        if pd.api.types.is_bool_dtype(values.dtype):
-            columns[str(name)] = values.astype(bool)
-        elif pd.api.types.is_integer_dtype(values.dtype):
-            whole = not values.isna().any()
-            columns[str(name)] = values.astype("int64" if whole else "float64")
-        elif pd.api.types.is_float_dtype(values.dtype):
-            columns[str(name)] = values.astype("float64")
-        elif pd.api.types.is_datetime64_any_dtype(values.dtype):
-            if getattr(values.dtype, "tz", None) is not None:
-                values = values.dt.tz_convert("UTC").dt.tz_localize(None)
-            columns[str(name)] = values.astype("datetime64[ns]")
-        else:
-            columns[str(name)] = _text(values, str(name), source)
-    return pd.DataFrame(columns)
-
-
-def _text(values: pd.Series, name: str, source: str) -> pd.Series:
-    there = values.dropna()
-    kinds = {type(v) for v in there.head(1000)}
-    if kinds and kinds <= {bool, np.bool_}:
-        return values.astype("float64")  # truth values with gaps: 1, 0, missing
-    if kinds == {Decimal}:
-        return values.astype("float64")
-    for kind in kinds:
-        if kind in (list, dict, tuple, set, bytes, np.ndarray):
-            raise DatasetError(
-                f"{source}: column `{name}` holds {kind.__name__} values. Flatten it into "
-                "columns of numbers, text or dates."
-            )
-    text = values.astype(object).where(values.notna(), None)
-    return text.map(lambda v: v if v is None or isinstance(v, str) else str(v))
-
-
 # ---------------------------------------------------------------------- Parquet
 
 
@@ -308,12 +214,33 @@ def _parquet_pieces(path: Path, seen: Seen) -> Iterator[pa.Table]:
             raise DatasetError(
                 f"{path}: nested columns {shortened(nested)}. Flatten them into plain columns."
             )
-        yield file.schema_arrow.empty_table()
+        empty = _empty_columns(file)
+        yield _without_type(file.schema_arrow.empty_table(), empty)
         try:
             for piece in file.iter_batches(PIECE_ROWS):
-                yield pa.Table.from_batches([piece])
+                yield _without_type(pa.Table.from_batches([piece]), empty)
         except (pa.ArrowInvalid, OSError) as error:
             raise DatasetError(f"{path} is damaged: {str(error)[:120]}. Send it again.") from None
+
+
+def _empty_columns(file: pq.ParquetFile) -> set[str]:
+    """It returns the columns without a value, as far as the file's footer tells: they have no type."""
+    details = file.metadata
+    empty = set(file.schema_arrow.names) if details.num_rows else set()
+    for group in range(details.num_row_groups):
+        for i in range(details.num_columns):
+            column = details.row_group(group).column(i)
+            known = column.statistics is not None and column.statistics.has_null_count
+            if not known or column.statistics.null_count < details.row_group(group).num_rows:
+                empty.discard(column.path_in_schema)
+    return empty
+
+
+def _without_type(piece: pa.Table, empty: set[str]) -> pa.Table:
+    for i, name in enumerate(piece.column_names):
+        if name in empty:
+            piece = piece.set_column(i, name, pa.nulls(piece.num_rows))
+    return piece
 
 
 # -------------------------------------------------------------------------- csv
@@ -349,7 +276,8 @@ def _csv_pieces(
         misfits.append(row.actual_columns)
         return "skip" if len(misfits) <= declared.bad_lines else "error"
 
-    options = _csv_options(declared, known, misfit)
+    codes = {n: pa.string() for n in _with_leading_zeros(path, declared)}
+    options = _csv_options(declared, {**codes, **known}, misfit)
     with open(path, "rb") as raw:
         hashed = _Hashed(raw)
         source: Any = pa.PythonFile(hashed, mode="r")
@@ -403,9 +331,10 @@ def _csv_troubles(path: Path, declared: DatasetDeclaration, names: list[str]) ->
         yield
     except pa.ArrowInvalid as error:
         found = re.search(r"In CSV column #(\d+): CSV conversion error to (\w+)", str(error))
-        if found and names:
+        names = names or list(declared.names or ()) or _header(path, declared)
+        if found and found[2] != "string" and int(found[1]) < len(names):
             wider = _WIDER.get(found[2], pa.string())
-            raise _TypesDiffer(names[int(found[1])], wider) from None
+            raise TypesDiffer(names[int(found[1])], wider) from None
         raise DatasetError(_csv_trouble(path, declared, str(error))) from None
     except (OSError, EOFError) as error:
         raise DatasetError(
@@ -456,7 +385,7 @@ def _csv_trouble(path: Path, declared: DatasetDeclaration, error: str) -> str:
         )
     if "Empty CSV" in error:
         return f"{path} holds no rows: it is blank."
-    if "invalid UTF8" in error:
+    if "invalid UTF8" in error or "invalid utf8" in error.lower():
         return (
             f"{path} is not UTF-8{_first_bad_byte(path)}. Declare `encoding` (often latin-1), or "
             "save it as UTF-8."
@@ -472,6 +401,24 @@ def _other_separator(path: Path, declared: DatasetDeclaration) -> str:
     if likely == declared.separator or first.count(likely) <= first.count(declared.separator):
         return ""
     return f" The file looks {likely!r}-separated: declare `separator: {likely!r}`."
+
+
+def _header(path: Path, declared: DatasetDeclaration) -> list[str]:
+    """It returns the names in the first line, as the reader sees them."""
+    with _as_text(path, declared) as file:
+        reader = csv.reader(file, delimiter=declared.separator, quotechar=declared.quote)
+        return [n.removeprefix("\ufeff") for n in next(filter(None, reader), [])]
+
+
+def _with_leading_zeros(path: Path, declared: DatasetDeclaration) -> set[str]:
+    """It returns the columns that begin like codes, such as 00501: as numbers they lose digits."""
+    with _as_text(path, declared) as file, contextlib.suppress(csv.Error, EOFError, OSError):
+        head = io.StringIO(file.read(SNIFFED))
+        reader = csv.reader(head, delimiter=declared.separator, quotechar=declared.quote)
+        lines = list(filter(None, reader))[:-1] or [[]]
+        names = list(declared.names or ()) or lines[0]
+        return {n for line in lines for n, v in zip(names, line, strict=False) if _CODE.match(v)}
+    return set()
 
 
 def _as_text(path: Path, declared: DatasetDeclaration) -> IO[str]:

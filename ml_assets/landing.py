@@ -4,6 +4,7 @@ A file that may still be written is waited for.  Nothing outside the declared pl
 """
 
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +54,8 @@ class Landing:
 
     def mark(self) -> str:
         """It returns a name for all that is there; another when anything changes."""
-        return digest_of([(a.name, a.mark) for a in self.arrived], sorted(self.waiting.items()))
+        known = [(a.name, a.mark) for a in self.arrived]
+        return digest_of(known, sorted(self.waiting.items()), sorted(self.refused.items()))
 
 
 def look(root: Path, declared: DatasetDeclaration, now: float) -> Landing:
@@ -70,19 +72,23 @@ def look(root: Path, declared: DatasetDeclaration, now: float) -> Landing:
     assert declared.path is not None
     files, where = _file_system(root, declared.path)
     remote = "://" in declared.path and not declared.path.startswith("file://")
+    stated = where if declared.path.startswith("file://") else declared.path
     base, pattern, depth = _base(where)
     if not declared.is_landing:
         base = where.rsplit("/", 1)[0]
     if not remote:
-        _stays_inside(Path(base if declared.is_landing else where), declared.path, root)
+        _stays_inside(Path(base if declared.is_landing else where), stated, root)
     found = Landing()
     for path, info in _listing(files, declared, where, base, depth):
         name = path[len(base) :].lstrip("/")
         if declared.is_landing and not _wanted(name, pattern, found, info):
             continue
+        why = _led_out(path, base) if info.get("islink") and declared.is_landing else ""
+        if not why and info.get("islink"):
+            info = _followed(path)
         arrival = _arrival(name, files.unstrip_protocol(path) if remote else path, info, remote)
-        if info.get("islink") and (why := _led_out(path, base)) and declared.is_landing:
-            found.refused[name] = why
+        if why or info["type"] not in ("file", "directory"):
+            found.refused[name] = why or "it is no file"
         elif info["type"] == "directory":
             if declared.is_landing:
                 found.refused[name] = "it is a folder"
@@ -122,10 +128,10 @@ def unchanged(arrival: Arrival) -> bool:
     if arrival.remote:
         return True
     try:
-        stat = Path(arrival.path).stat()
+        now = Path(arrival.path).stat()
     except OSError:
         return False
-    return arrival.mark == _mark(stat.st_size, stat.st_mtime, stat.st_ctime)
+    return arrival.mark == _mark(now.st_size, now.st_mtime, now.st_ctime)
 
 
 def _file_system(root: Path, declared: str) -> tuple[Any, str]:
@@ -210,6 +216,15 @@ def _arrival(name: str, path: str, info: dict[str, Any], remote: bool) -> Arriva
     when = next((str(t) for t in times if t is not None), "")
     mark = f"{info.get('size')}-{info.get('ETag') or info.get('etag') or when}"
     return Arrival(name, path, mark, 0.0, True)
+
+
+def _followed(path: str) -> dict[str, Any]:
+    """It returns what a listing says of a file, for what a link leads to."""
+    known = Path(path).stat()
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory"}
+    kind = kinds.get(stat.S_IFMT(known.st_mode), "other")
+    times = {"mtime": known.st_mtime, "created": known.st_ctime}
+    return {"size": known.st_size, "type": kind, **times}
 
 
 def _mark(size: int, modified: float, status: float) -> str:

@@ -55,6 +55,8 @@ def target_is_usable(profile: "Profile", problem: Problem, before: "Profile | No
         fault = f"The target `{name}` is missing in {column.missing:,} of {profile.rows:,} rows."
     elif column.infinite:
         fault = f"The target `{name}` is infinite in {column.infinite:,} rows."
+    elif problem.task == "binary" and column.distinct > 2:
+        fault = f"The target `{name}` has {column.distinct} classes; a binary task has 2."
     elif before is not None and before.target is not None and before.target.classes:
         fault = _classes(profile, before, name)
     what = f"`{name}` is complete and of the known kind."

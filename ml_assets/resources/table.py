@@ -69,7 +69,7 @@ class Table:
     def _delta(self, version: int | None = None) -> "DeltaTable | None":
         from deltalake import DeltaTable
 
-        if not (self.folder / "_delta_log").is_dir():
+        if not self.folder.is_dir() or not DeltaTable.is_deltatable(str(self.folder)):
             return None
         return DeltaTable(self.folder, version=version)
 
@@ -92,6 +92,23 @@ class Table:
 
         delta = self._delta()
         return pa.schema(delta.schema().to_arrow()) if delta is not None else None
+
+    def types(self) -> "dict[str, pa.DataType]":
+        """It returns the type of each column of the latest version."""
+        schema = self.schema()
+        return {c.name: c.type for c in schema} if schema is not None else {}
+
+    def largest(self, column: str) -> int:
+        """It returns the largest whole number in a column; -1 where there is none."""
+        import pyarrow.compute
+        import pyarrow.parquet as pq
+
+        files = [self.folder / f.name for f in self.files()]
+        has = [f for f in files if column in pq.read_schema(f).names]
+        found = [
+            pyarrow.compute.max(pq.read_table(f, columns=[column])[column]).as_py() for f in has
+        ]
+        return max((n for n in found if n is not None), default=-1)
 
     def has(self, batch: str) -> bool:
         """It says whether a batch was ever committed, by its digest."""
@@ -155,6 +172,9 @@ class Table:
         if delta is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             delta = DeltaTable.create(self.folder, columns, mode="ignore", configuration=_KEPT)
+        everything = {f.name for f in self.files()} == {f.name for f in remove}
+        if not everything or not remove:
+            delta = self._widened(delta, schema)
         now = int(time.time() * 1000)
         last = max((a["modification_time"] for a in _listed(delta)), default=0)
         # The order of files is the order of these times: they never repeat.
@@ -170,7 +190,6 @@ class Table:
             )
             for f, at in zip(add, times, strict=True)
         ]
-        everything = {f.name for f in self.files()} == {f.name for f in remove}
         if not everything:
             actions += [RemoveAction(f.name, True, now) for f in remove]
         transactions = [Transaction(_transaction(once), 1)] if once else None
@@ -178,9 +197,22 @@ class Table:
             actions,
             "overwrite" if everything and remove else "append",
             columns,
-            commit_properties=CommitProperties(about, app_transactions=transactions),
+            commit_properties=CommitProperties(
+                {k: _plain(v) for k, v in about.items()}, app_transactions=transactions
+            ),
         )
         return int(self.version() or 0)
+
+    def _widened(self, delta: "DeltaTable", schema: "pa.Schema") -> "DeltaTable":
+        """It adds columns that come for the first time: earlier rows have none of their values."""
+        import pyarrow as pa
+        from deltalake import Schema
+
+        known = set(pa.schema(delta.schema().to_arrow()).names)
+        new = [c for c in schema if c.name not in known]
+        if new:
+            delta.alter.add_columns(list(Schema.from_arrow(pa.schema(new)).fields))
+        return self._delta() or delta
 
     def history(self, most: int) -> list[dict[str, Any]]:
         """It returns what was noted with the latest versions, newest first."""
@@ -205,7 +237,8 @@ class Table:
                         "Bring back the file, or the dataset cannot be read."
                     )
                 known.add(stored.name)
-        return StoredRows(tuple(self.folder / f.name for f in files), sum(f.rows for f in files))
+        count = sum(f.rows for f in files)
+        return StoredRows(tuple(self.folder / f.name for f in files), count)
 
 
 def _listed(delta: "DeltaTable") -> list[dict[str, Any]]:
@@ -213,6 +246,11 @@ def _listed(delta: "DeltaTable") -> list[dict[str, Any]]:
 
     added = pa.table(delta.get_add_actions()).to_pylist()
     return sorted(added, key=lambda a: (a["modification_time"], a["path"]))
+
+
+def _plain(text: str) -> str:
+    """It returns a text that Delta's log can hold: a file's name may be no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _transaction(batch: str) -> str:
@@ -263,7 +301,7 @@ class StoredRows:
             return self._frame.head(most)
         import pyarrow as pa
 
-        from ml_assets.data_file import as_frame
+        from ml_assets.rows import as_frame
 
         return (
             as_frame(self._dataset().head(most).cast(self.schema, safe=False))
@@ -284,7 +322,7 @@ class StoredRows:
         return ds.dataset([str(f) for f in self.files], schema=self.schema, format="parquet")
 
     def _read(self, names: list[str]) -> "pd.DataFrame":
-        from ml_assets.data_file import as_frame
+        from ml_assets.rows import as_frame
 
         return as_frame(self._dataset().to_table(columns=names))
 

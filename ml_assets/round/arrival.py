@@ -11,11 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.parquet as pq
 
-from ml_assets.contract import Breach, Judge, dates
-from ml_assets.data_file import READING, as_frame, read_through
+from ml_assets.contract import Breach
 from ml_assets.dataset import Profile, Target, describe, new_columns
 from ml_assets.digest import digest_of, file_digest
 from ml_assets.errors import DatasetError, NotMaterialized
@@ -23,33 +21,10 @@ from ml_assets.gates import Verdict, failures
 from ml_assets.gates import batch as gates
 from ml_assets.integrity import inspected
 from ml_assets.landing import Arrival, Landing, fetch, look, unchanged
-from ml_assets.problem import DatasetDeclaration
-from ml_assets.resources.table import NAMED, StoredFile, Table, write_pieces
+from ml_assets.resources.table import NAMED, StoredFile, Table
 from ml_assets.round import PROFILE, Round, quarantine
+from ml_assets.round.batch import Batch, parsing, read_file, read_rows
 from ml_assets.round.known import Known
-
-EXACT = 2**53  # integers up to here are exact as float64
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One file that was read, or what a loader, a query or an asset gave.
-
-    Attributes:
-        name: its name in the landing zone.
-        digest: of its bytes.
-        stored: its rows, published and in no version yet.
-        schema: its columns.
-        breaches: what it breaches of its contract.
-        left_out: lines of another width, with their number of fields.
-    """
-
-    name: str
-    digest: str
-    stored: StoredFile
-    schema: pa.Schema
-    breaches: tuple[Breach, ...] = ()
-    left_out: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass
@@ -63,7 +38,7 @@ class Arrived:
         same: seen before under another name: name, and that name.
         waiting: not finished: name and reason.
         read: the number of files that were read now.
-        breaches: what the one declared file breaches of its contract.
+        breaches: what the one declared file breaches of its contract; of many, what is odd.
     """
 
     files: list[StoredFile] = field(default_factory=list)
@@ -73,17 +48,6 @@ class Arrived:
     waiting: dict[str, str] = field(default_factory=dict)
     read: int = 0
     breaches: tuple[Breach, ...] = ()
-
-
-def parsing(round_: Round) -> str:
-    """It names everything in the declaration that decides how a file becomes rows."""
-    declared = round_.problem.dataset
-    how = ("separator", "quote", "decimal", "encoding", "names", "missing", "skip_initial_space")
-    also = ("bad_lines", "number_rows")
-    columns = declared.contract.columns.items()
-    typed = {n: (c.type, c.format) for n, c in columns if c.type in ("text", "date")}
-    kind = "landing" if declared.is_landing else "whole"
-    return digest_of(READING, kind, {k: getattr(declared, k) for k in (*how, *also)}, typed)
 
 
 def table_of(round_: Round) -> Table:
@@ -106,26 +70,23 @@ def one_file(round_: Round, table: Table) -> Arrived:
         raise DatasetError(f"{declared.path} is still being written. Run again when it is whole.")
     known = Known.of(round_, table)
     arrival = found.arrived[0]
-    known_file = known.stored(arrival)
-    if known_file is not None:
-        return Arrived([known_file], breaches=known.breaches(arrival))
-    batch = _read(round_, table, arrival, {}, ())
-    known.note(arrival, "accepted", batch.digest, batch.stored, breaches=batch.breaches)
+    before = known.stored(arrival)
+    if before is not None and known.of_today(arrival):
+        return Arrived([before], breaches=known.breaches(arrival))
+    file = fetch(arrival, table.aside().parent)
+    try:
+        batch = read_file(round_, table, file, arrival.name, {})
+    finally:
+        _done_with(file, arrival)
+    known.note(arrival, "accepted", batch.digest, batch.stored, batch.breaches)
     known.save()
     return Arrived([batch.stored], [batch], read=1, breaches=batch.breaches)
 
 
 def whole(round_: Round, table: Table, pieces: Iterator[pa.Table]) -> Arrived:
     """It brings in the rows of a loader, a query or an asset, which are the whole dataset."""
-    declared = round_.problem.dataset
-    judge = Judge(declared)
-    aside = table.aside()
-    rows = write_pieces(_conformed(pieces, declared, {}, judge, 0), aside)
-    stored = table.publish(aside, rows)
-    breaches = tuple(judge.breaches())
-    schema = pq.read_schema(table.folder / stored.name)
-    batch = Batch(declared.source, stored.batch, stored, schema, breaches)
-    return Arrived([stored], [batch], read=1, breaches=breaches)
+    batch = read_rows(round_, table, pieces)
+    return Arrived([batch.stored], [batch], read=1, breaches=batch.breaches)
 
 
 # ----------------------------------------------------------------- a landing zone
@@ -137,65 +98,124 @@ def many_files(round_: Round, table: Table) -> Arrived:
     Raises:
         DatasetError: the landing zone cannot be listed.
     """
-    declared = round_.problem.dataset
     known = Known.of(round_, table)
     found = _settled(round_)
-    arrived = Arrived(table.files(), waiting=dict(found.waiting))
-    before = _before(round_)
-    types = _types(table, arrived.files)
+    taken = table.files()
+    desk = _Desk(round_, table, known, Arrived(waiting=dict(found.waiting)), taken)
     for name, why in found.refused.items():
         if known.refused(name, why):
-            arrived.refused[name] = why
+            desk.arrived.refused[name] = why
             quarantine.keep(round_, name, digest_of(name, why), why, None)
     for arrival in found.arrived:
-        stored = known.stored(arrival)
-        if stored is not None or known.settled(arrival):
-            if stored is not None and stored not in arrived.files:
-                schema = pq.read_schema(table.folder / stored.name)
-                batch = Batch(arrival.name, known.files[arrival.name]["digest"], stored, schema)
-                _take(arrived, batch, known, declared)
-            continue
-        arrived.read += 1
+        desk.receive(arrival)
+    wanted = known.wanted()
+    # a batch that another one replaced in the same round comes in no more
+    batches = [
+        replace(b, former=b.former - wanted)
+        for b in desk.arrived.batches
+        if b.stored.batch in wanted
+    ]
+    kept = [f for f in taken if f.batch in wanted]
+    desk.arrived.batches = batches
+    desk.arrived.files = kept + [b.stored for b in batches if b.stored not in kept]
+    known.save()
+    return desk.arrived
+
+
+@dataclass
+class _Desk:
+    """Where the files of one round are received, one after the other."""
+
+    round_: Round
+    table: Table
+    known: Known
+    arrived: Arrived
+    taken: list[StoredFile]
+
+    def __post_init__(self) -> None:
+        self.types = self.table.types()
+        self.before = _before(self.round_)
+
+    def receive(self, arrival: Arrival) -> None:
+        """It looks at one file that is there, and decides what becomes of it."""
+        known, stored = self.known, self.known.stored(arrival)
+        if stored is not None and stored.batch in {f.batch for f in self.taken}:
+            return
+        if stored is not None and known.of_today(arrival):  # it waits for the others
+            schema = pq.read_schema(self.table.folder / stored.name)
+            digest = known.files[arrival.name]["digest"]
+            self._take(Batch(arrival.name, digest, stored, schema), arrival)
+            return
+        if stored is None and known.settled(arrival):
+            return
         try:
-            batch = _read(round_, table, arrival, types, known.expected(), len_of(arrived.files))
+            file = fetch(arrival, self.table.aside().parent)
+        except DatasetError as error:  # not its fault: another time
+            self.arrived.waiting[arrival.name] = str(error)
+            return
+        try:
+            self._read(arrival, file)
+        finally:
+            _done_with(file, arrival)
+
+    def _read(self, arrival: Arrival, file: Path) -> None:
+        known, arrived = self.known, self.arrived
+        arrived.read += 1
+        expected, start = known.expected(), known.numbered()
+        try:
+            batch = read_file(
+                self.round_, self.table, file, arrival.name, self.types, expected, start
+            )
         except DatasetError as error:
-            if not unchanged(arrival):
-                arrived.waiting[arrival.name] = "it changed while it was read"
+            if unchanged(arrival):
+                self._refuse(arrival, file, str(error), readable=False)
             else:
-                _refuse(round_, arrived, known, arrival, str(error), readable=False)
-            continue
+                arrived.waiting[arrival.name] = "it changed while it was read"
+            return
         if not unchanged(arrival):
             arrived.waiting[arrival.name] = "it changed while it was read"
-            continue
-        if (other := known.same(batch.name, batch.digest, arrived.files)) is not None:
+            return
+        other = known.same(arrival.name, batch.digest)
+        if other is not None:
             arrived.same[arrival.name] = other
             known.note(arrival, "same", batch.digest)
-            continue
-        strange = _other_types(batch, types)
-        failed = failures(_judged(round_, table, batch, strange, before))
+            return
+        strange = _other_types(batch, self.types)
+        profile, verdicts = _judged(self.round_, self.table, batch, strange, self.before)
+        failed = failures(verdicts)
         if failed and (strange or batch.digest[:NAMED] not in known.free):
             reason = " ".join(v.reason for v in failed)
-            _refuse(round_, arrived, known, arrival, reason, readable=not strange)
-            continue
-        known.note(arrival, "accepted", batch.digest, stored=batch.stored)
-        _take(arrived, batch, known, declared)
-        known.accepted(batch.schema.names)
-        types = {**{c.name: c.type for c in batch.schema}, **types}
-    known.save()
-    return arrived
+            self._refuse(arrival, file, reason, readable=not strange)
+            return
+        self.before = self.before or profile
+        self._take(batch, arrival)
+
+    def _take(self, batch: Batch, arrival: Arrival) -> None:
+        """It accepts a batch; a corrected version takes the former one's place."""
+        former = self.known.note(arrival, "accepted", batch.digest, batch.stored)
+        self.known.accepted(batch.schema.names, batch.stored.rows)
+        self.arrived.batches.append(replace(batch, former=former))
+        told = [f"`{c}` has no value in {batch.name}: left out until it has." for c in batch.empty]
+        odd = [Breach(c, "empty", "warn", t) for c, t in zip(batch.empty, told, strict=True)]
+        self.arrived.breaches += tuple(odd)
+        self.types = {**{c.name: c.type for c in batch.schema}, **self.types}
+
+    def _refuse(self, arrival: Arrival, file: Path, reason: str, readable: bool) -> None:
+        kept: Path | None = file
+        try:
+            digest = file_digest(file)
+        except OSError:  # it may not be read
+            digest, kept = digest_of(arrival.name, arrival.mark), None
+        for place in (str(file), arrival.path):
+            reason = reason.replace(f"{place}: ", "").replace(place, arrival.name)
+        self.arrived.refused[arrival.name] = reason
+        self.known.note(arrival, "refused", digest)
+        quarantine.keep(self.round_, arrival.name, digest, reason, kept, readable)
 
 
-def len_of(files: list[StoredFile]) -> int:
-    """It returns the number of rows of files."""
-    return sum(f.rows for f in files)
-
-
-def _take(arrived: Arrived, batch: Batch, known: Known, declared: DatasetDeclaration) -> None:
-    """It puts a batch among the files; a corrected version takes the former one's place."""
-    former = known.former(batch.name) if declared.resent == "replace" else set()
-    former -= {batch.digest[:NAMED]}
-    arrived.files = [f for f in arrived.files if f.batch not in former] + [batch.stored]
-    arrived.batches = [b for b in arrived.batches if b.stored.batch not in former] + [batch]
+def _done_with(file: Path, arrival: Arrival) -> None:
+    if arrival.remote:
+        file.unlink(missing_ok=True)
 
 
 def _settled(round_: Round) -> Landing:
@@ -219,115 +239,26 @@ def _before(round_: Round) -> Profile | None:
     return Profile.from_record(entry.json(PROFILE))
 
 
-def _types(table: Table, files: list[StoredFile]) -> dict[str, pa.DataType]:
-    """It returns the types of the columns that all accepted batches share; empty ones have none."""
-    schema = table.schema() if files else None
-    if schema is None:
-        return {}
-    types = {c.name: c.type for c in schema}
-    empty = {n for n, t in types.items() if pa.types.is_string(t)}
-    for stored in reversed(files):
-        if not empty:
-            break
-        details = pq.read_metadata(table.folder / stored.name)
-        for group in range(details.num_row_groups):
-            for i in range(details.num_columns):
-                column = details.row_group(group).column(i)
-                known = column.statistics is not None and column.statistics.has_null_count
-                if not known or column.statistics.null_count < column.num_values:
-                    empty.discard(column.path_in_schema)
-    return {n: t for n, t in types.items() if n not in empty}
-
-
-def _read(
-    round_: Round,
-    table: Table,
-    arrival: Arrival,
-    types: dict[str, pa.DataType],
-    expected: tuple[str, ...],
-    start: int = 0,
-) -> Batch:
-    """It reads one file into one Parquet file beside the table, judging it on the way."""
-    declared = round_.problem.dataset
-    aside = table.aside()
-    file = fetch(arrival, aside.parent)
-    text = {n: t for n, t in types.items() if pa.types.is_string(t)}
-    judges: list[Judge] = []
-
-    def consume(pieces: Iterator[pa.Table]) -> int:
-        judges.append(Judge(declared, expected))
-        conformed = _conformed(pieces, declared, types, judges[-1], start)
-        return write_pieces(conformed, aside)
-
-    try:
-        rows, seen = read_through(file, declared, text, consume)
-        stored = table.publish(aside, rows, seen.digest)
-    finally:
-        aside.unlink(missing_ok=True)
-        if arrival.remote:
-            file.unlink(missing_ok=True)
-    schema = pq.read_schema(table.folder / stored.name)
-    breaches = tuple(judges[-1].breaches())
-    return Batch(arrival.name, seen.digest, stored, schema, breaches, tuple(seen.left_out))
-
-
-def _conformed(
-    pieces: Iterator[pa.Table],
-    declared: DatasetDeclaration,
-    types: dict[str, pa.DataType],
-    judge: Judge,
-    start: int,
-) -> Iterator[pa.Table]:
-    """It gives the pieces with the types of the table where nothing is lost by it."""
-    forms = {n: c.format for n, c in declared.contract.columns.items() if c.type == "date"}
-    for piece in pieces:
-        looked_at = [c for c in piece.column_names if c in judge.rules]
-        judge.see(as_frame(piece.select(looked_at)), piece.column_names)
-        for i, column in enumerate(piece.schema):
-            values = piece.column(i)
-            if column.name in forms and pa.types.is_string(column.type):
-                parsed = dates(
-                    as_frame(piece.select([column.name]))[column.name], forms[column.name]
-                )
-                piece = piece.set_column(i, column.name, pa.array(parsed, pa.timestamp("us")))
-            elif types.get(column.name) == pa.float64() and column.type == pa.int64():
-                if _exact(values):
-                    piece = piece.set_column(i, column.name, values.cast(pa.float64()))
-            elif column.name in types and values.null_count == len(values):
-                piece = piece.set_column(i, column.name, values.cast(types[column.name]))
-        if declared.number_rows in piece.column_names:
-            raise DatasetError(
-                f"There is a column `{declared.number_rows}` already: name `number_rows` otherwise."
-            )
-        if declared.number_rows:
-            numbers = pa.array(range(start, start + piece.num_rows), pa.int64())
-            piece = piece.append_column(declared.number_rows, numbers)
-            start += piece.num_rows
-        yield piece
-
-
-def _exact(values: pa.ChunkedArray) -> bool:
-    ends = pa.compute.min_max(values).as_py()
-    return max(abs(ends["min"] or 0), abs(ends["max"] or 0)) <= EXACT
-
-
 def _other_types(batch: Batch, types: dict[str, pa.DataType]) -> list[Breach]:
     """It returns the columns that cannot stand beside those of the dataset."""
-    return [
-        Breach(
-            c.name,
-            "type",
-            "enforce",
-            f"`{c.name}` holds {_word(c.type)}; in the dataset it is {_word(types[c.name])}.",
-        )
-        for c in batch.schema
-        if c.name in types and c.type != types[c.name] and {c.type, types[c.name]} != NUMBERS
+    here = {c.name: c.type for c in batch.schema}
+    wrong = [
+        (n, f"`{n}` holds {_word(t)}; in the dataset it is {_word(types[n])}.")
+        for n, t in here.items()
+        if n in types and t != types[n]
     ]
+    absent = {b.column for b in batch.breaches if b.rule == "absent"}
+    written = {n.lower(): n for n in types if n not in here and n not in absent}
+    for name in here:
+        other = written.get(name.lower(), name)
+        if other != name and name not in types:
+            wrong.append((name, f"`{name}` is `{other}` in the dataset: write it so."))
+    return [Breach(name, "type", "enforce", reason) for name, reason in wrong]
 
 
 def _judged(
     round_: Round, table: Table, batch: Batch, other: list[Breach], before: Profile | None
-) -> list[Verdict]:
+) -> tuple[Profile, list[Verdict]]:
     """It asks the gates on a batch, by its breaches, its columns' types, and its own profile."""
     problem = round_.problem
     rows = round_.stores.lake.stored_rows(table, [batch.stored])
@@ -344,14 +275,11 @@ def _judged(
         new = new_columns(list(profile.columns), problem.dataset)
         wide = replace(profile, features=(*profile.features, *new))
         profile = inspected(rows, wide, problem.dataset.target, target)
-    return gates.ask(profile, problem, [*other, *batch.breaches], before)
+    return profile, gates.ask(profile, problem, [*other, *batch.breaches], before)
 
 
 def _of_known_classes(profile: Profile, target: Target) -> bool:
     return profile.target is not None and set(profile.target.classes) <= set(target.classes)
-
-
-NUMBERS = {pa.int64(), pa.float64()}
 
 
 def _word(kind: pa.DataType) -> str:
@@ -362,24 +290,3 @@ def _word(kind: pa.DataType) -> str:
         "bool": "truth values",
     }
     return names.get(str(kind), "dates")
-
-
-def _refuse(
-    round_: Round,
-    arrived: Arrived,
-    known: Known,
-    arrival: Arrival,
-    reason: str,
-    readable: bool = True,
-) -> None:
-    try:
-        local: Path | None = fetch(arrival, known.table.aside().parent)
-        digest = file_digest(local) if local else ""
-    except (OSError, DatasetError):  # it may not be read
-        digest, local = digest_of(arrival.name, arrival.mark), None
-    reason = reason.replace(f"{arrival.path}: ", "").replace(arrival.path, arrival.name)
-    arrived.refused[arrival.name] = reason
-    known.note(arrival, "refused", digest, contract=known.contract)
-    quarantine.keep(round_, arrival.name, digest, reason, local, readable)
-    if arrival.remote and local is not None:
-        local.unlink(missing_ok=True)

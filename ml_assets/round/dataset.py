@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ml_assets import __version__
 from ml_assets.data_file import load
@@ -23,16 +22,16 @@ from ml_assets.gates import Verdict, failures
 from ml_assets.gates import dataset as gates
 from ml_assets.integrity import inspected
 from ml_assets.resources.lake import Entry
-from ml_assets.resources.table import StoredFile, StoredRows, Table, merged, write_pieces
+from ml_assets.resources.table import StoredFile, StoredRows, Table
 from ml_assets.round import PROFILE, Made, Round
 from ml_assets.round.arrival import (
     Arrived,
     many_files,
     one_file,
-    parsing,
     table_of,
     whole,
 )
+from ml_assets.round.batch import parsing
 from ml_assets.round.known import Known
 from ml_assets.round.quarantine import Quarantined, quarantined, released
 from ml_assets.round.source import frames, queried
@@ -99,7 +98,7 @@ def _made(round_: Round, table: Table, given: Any) -> DatasetMade:
     if not arrived.files:
         raise DatasetError(_nothing(declared.source, arrived))
     _nothing_is_lost(round_, table, arrived)
-    files = _of_one_schema(table, arrived.files)
+    files = arrived.files
     rows = round_.stores.lake.stored_rows(table, files)
     known = round_.find("dataset", _key(round_, table, files))
     entry = known or described(round_, table, files)
@@ -108,7 +107,7 @@ def _made(round_: Round, table: Table, given: Any) -> DatasetMade:
     verdicts = gates.ask(profile, problem, arrived.breaches)
     version = None
     if not failures(verdicts):
-        version = _committed(round_, table, arrived, files, rows.schema)
+        version = _committed(round_, table, arrived, rows.schema)
         round_.stores.lake.make_current(problem.name, "dataset", "dataset", entry)
     return DatasetMade(
         verdicts, reused, entry, profile, declared.source, rows, arrived, version, table.folder
@@ -190,43 +189,27 @@ def _nothing_is_lost(round_: Round, table: Table, arrived: Arrived) -> None:
         )
 
 
-def _of_one_schema(table: Table, files: list[StoredFile]) -> list[StoredFile]:
-    """It returns the files with one type per column: whole numbers become numbers where they must."""
-    schemas = [pq.read_schema(table.folder / f.name) for f in files]
-    types = {c.name: c.type for c in merged(schemas)}
-    same = []
-    for stored, schema in zip(files, schemas, strict=True):
-        if any(c.type != types[c.name] for c in schema):
-            wide = pa.schema([(c.name, types[c.name]) for c in schema])
-            rows = pq.read_table(table.folder / stored.name)
-            aside = table.aside()
-            write_pieces(iter([rows.cast(wide)]), aside)
-            stored = table.publish(aside, stored.rows, stored.batch)
-        same.append(stored)
-    return same
+def _committed(round_: Round, table: Table, arrived: Arrived, schema: pa.Schema) -> int:
+    """It makes the files the table's latest version: one commit for each new batch.
 
-
-def _committed(
-    round_: Round, table: Table, arrived: Arrived, files: list[StoredFile], schema: pa.Schema
-) -> int:
-    """It makes the files the table's latest version: one commit for each new batch."""
+    Each version between is one that could have been: a corrected batch takes the place of what it
+    corrects, and of nothing else.
+    """
     before = table.files()
-    names = {b.stored.batch: b for b in arrived.batches}
     about = {"run_id": round_.run.run_id, "actor": round_.actor}
-    now = [f.name for f in files]
-    for stored in files:
-        batch = names.get(stored.batch)
-        if stored in before or batch is None or not round_.problem.dataset.is_landing:
+    landing = round_.problem.dataset.is_landing
+    for batch in arrived.batches if landing else ():
+        if batch.stored in before:
             continue
-        out = [f for f in before if f.name not in now]
+        out = [f for f in before if f.batch in batch.former]
         once = "" if table.has(batch.digest) else batch.digest
         note = {**about, "batch": batch.digest, "name": batch.name}
-        table.commit([stored], out, schema, note, once)
-        before = [f for f in before if f not in out] + [stored]
-    if {f.name for f in before} != set(now):
-        fresh = [f for f in files if f not in before]
-        table.commit(fresh, [f for f in before if f.name not in now], schema, about)
-    landing = round_.problem.dataset.is_landing
+        table.commit([batch.stored], out, schema, note, once)
+        before = [f for f in before if f not in out] + [batch.stored]
+    wanted = {f.name for f in arrived.files}
+    if {f.name for f in before} != wanted:
+        fresh = [f for f in arrived.files if f not in before]
+        table.commit(fresh, [f for f in before if f.name not in wanted], schema, about)
     note_ = {"folder": table.folder.name, "landing": landing}
     round_.stores.lake.note(round_.problem.name, "table", note_)
     return int(table.version() or 0)

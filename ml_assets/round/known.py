@@ -21,46 +21,36 @@ class Known:
         round_: the round.
         table: the table that the files' rows go into.
         files: by name: mark, fate (accepted, refused, same), digest, stored file.
-        earlier: names of accepted batches, by digest.
+        holds: by name, the batches that it stands for: one, unless what is sent again is added.
         free: batches that somebody released from quarantine.
-        contract: names what a refusal was judged by.
+        contract: names what a file is judged by today.
         common: columns that every accepted batch has.
+        number: of the next row, where rows are numbered; None where that is not known.
     """
 
     round_: Round
     table: Table
     files: dict[str, dict[str, Any]]
-    earlier: dict[str, str]
+    holds: dict[str, list[str]]
     free: set[str]
     contract: str
     common: list[str]
+    number: int | None
 
     @classmethod
     def of(cls, round_: Round, table: Table) -> "Known":
         """It returns what is known of a problem's files."""
         lake, name = round_.stores.lake, round_.problem.name
-        noted = lake.noted(name, f"arrivals-{table.folder.name}")
-        if noted is None:
-            versions = reversed(table.history(1 << 30))
-            files = {
-                v["name"]: {"mark": "", "fate": "accepted", "digest": v["batch"], "file": None}
-                for v in versions
-                if "batch" in v
-            }
-            noted = {"files": files}
-        earlier = {
-            f["digest"][:NAMED]: n for n, f in noted["files"].items() if f["fate"] == "accepted"
-        }
-        schema = table.schema()
-        common = noted.get("common", schema.names if schema is not None else [])
+        noted = lake.noted(name, f"arrivals-{table.folder.name}") or _from_history(round_, table)
         return cls(
             round_,
             table,
             noted["files"],
-            {**noted.get("earlier", {}), **earlier},
+            noted["holds"],
             released(round_),
             judged_by(round_),
-            common,
+            noted["common"],
+            noted["number"],
         )
 
     def stored(self, arrival: Arrival) -> StoredFile | None:
@@ -71,41 +61,38 @@ class Known:
         stored = StoredFile(*seen["file"])
         return stored if (self.table.folder / stored.name).is_file() else None
 
+    def of_today(self, arrival: Arrival) -> bool:
+        """It says whether a known file was judged by what is declared today."""
+        return bool(self.files[arrival.name]["contract"] == self.contract)
+
     def breaches(self, arrival: Arrival) -> tuple[Breach, ...]:
-        """It returns what an accepted file breaches of the contract, as it was when it was read."""
+        """It returns what an accepted file breaches of the contract."""
         return tuple(Breach(**b) for b in self.files[arrival.name].get("breaches", ()))
 
     def settled(self, arrival: Arrival) -> bool:
-        """It says whether nothing is to be done about an unchanged file."""
+        """It says whether nothing is to be done about an unchanged file without rows of its own."""
         seen = self.files.get(arrival.name)
         if seen is None or seen["mark"] != arrival.mark:
             return False
         if seen["fate"] == "refused":
-            return seen["contract"] == self.contract and seen["digest"][:NAMED] not in self.free
-        return seen["fate"] == "same"
+            return self.of_today(arrival) and seen["digest"][:NAMED] not in self.free
+        return bool(seen["fate"] == "same")
 
     def refused(self, name: str, why: str) -> bool:
         """It notes that something is no file of ours, and says whether that is news."""
-        news = self.files.get(name, {}).get("digest") != digest_of(name, why)
-        self.files[name] = {
-            "mark": "",
-            "fate": "refused",
-            "digest": digest_of(name, why),
-            "contract": "",
-        }
+        digest = digest_of(name, why)
+        news = self.files.get(name, {}).get("digest") != digest
+        self.files[name] = {"mark": "", "fate": "refused", "digest": digest, "contract": ""}
         return news
 
-    def same(self, name: str, digest: str, files: list[StoredFile]) -> str | None:
-        """It returns the name under which the same bytes are in the dataset, or were."""
+    def same(self, name: str, digest: str) -> str | None:
+        """It returns the name of another file that stands for the same bytes, or None."""
         short = digest[:NAMED]
-        first = self.earlier.get(short, "an earlier batch")
-        if any(f.batch == short for f in files):
-            return first
-        return first if self.table.has(short) and first != name else None
+        return next((n for n, held in self.holds.items() if short in held and n != name), None)
 
-    def former(self, name: str) -> set[str]:
-        """It returns the batches that came under a name."""
-        return {digest for digest, known in self.earlier.items() if known == name}
+    def wanted(self) -> set[str]:
+        """It returns the batches that the dataset consists of."""
+        return {batch for held in self.holds.values() for batch in held}
 
     def note(
         self,
@@ -113,21 +100,24 @@ class Known:
         fate: str,
         digest: str,
         stored: StoredFile | None = None,
-        contract: str = "",
         breaches: tuple[Breach, ...] = (),
-    ) -> None:
-        """It notes what became of a file."""
-        file = list(asdict(stored).values()) if stored else None
+    ) -> frozenset[str]:
+        """It notes what became of a file, and returns the batches that go out of the dataset by it."""
         self.files[arrival.name] = {
             "mark": arrival.mark,
             "fate": fate,
             "digest": digest,
-            "file": file,
-            "contract": contract,
+            "file": list(asdict(stored).values()) if stored else None,
+            "contract": self.contract,
             "breaches": [asdict(b) for b in breaches],
         }
-        if fate == "accepted":
-            self.earlier.setdefault(digest[:NAMED], arrival.name)
+        if fate == "refused":  # what it was before stays
+            return frozenset()
+        before = self.holds.get(arrival.name, [])
+        added = [] if digest[:NAMED] in before else [digest[:NAMED]]
+        adds = self.round_.problem.dataset.resent == "append"
+        self.holds[arrival.name] = before + added if adds else [digest[:NAMED]]
+        return frozenset(before) - self.wanted()
 
     def expected(self) -> tuple[str, ...]:
         """It returns the columns that a new batch must have beside those under contract.
@@ -138,20 +128,37 @@ class Known:
         named = self.round_.problem.dataset.contract.columns
         return () if named else tuple(c for c in self.common if c != number)
 
-    def accepted(self, columns: list[str]) -> None:
-        """It notes the columns of an accepted batch."""
+    def numbered(self) -> int:
+        """It returns the number of the next row: one more than the largest that was given."""
+        name = self.round_.problem.dataset.number_rows
+        if self.number is None:
+            self.number = 0 if name is None else self.table.largest(name) + 1
+        return self.number
+
+    def accepted(self, columns: list[str], rows: int) -> None:
+        """It notes the columns of an accepted batch, and how many numbers it took."""
         self.common = [c for c in self.common if c in columns] or list(columns)
+        self.number = self.numbered() + rows
 
     def save(self) -> None:
         """It writes it down."""
+        note = {k: getattr(self, k) for k in ("files", "holds", "common", "number")}
         lake, name = self.round_.stores.lake, self.round_.problem.name
-        lake.note(
-            name,
-            f"arrivals-{self.table.folder.name}",
-            {"files": self.files, "earlier": self.earlier, "common": self.common},
-        )
+        lake.note(name, f"arrivals-{self.table.folder.name}", note)
+
+
+def _from_history(round_: Round, table: Table) -> dict[str, Any]:
+    """It returns what the table's versions tell of the files that came in."""
+    holds: dict[str, list[str]] = {}
+    replaces = round_.problem.dataset.resent == "replace"
+    for version in reversed(table.history(1 << 30)):
+        if "batch" in version:
+            before = [] if replaces else holds.get(version["name"], [])
+            holds[version["name"]] = [*before, version["batch"][:NAMED]]
+    common = [c.name for c in table.schema() or ()]
+    return {"files": {}, "holds": holds, "common": common, "number": None}
 
 
 def judged_by(round_: Round) -> str:
-    """It names all that decides whether a batch is refused."""
+    """It names all that decides whether a file is refused."""
     return digest_of(round_.problem.dataset, round_.problem.task)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ml_assets.digest import digest_of
 from ml_assets.errors import PromotionRefused, shortened
+from ml_assets.landing import DATA_FILES
 from ml_assets.resources.table import NAMED
 from ml_assets.round import Round
 
@@ -23,11 +24,15 @@ def keep(
 
     def write(folder: Path) -> dict[str, Any]:
         if file is not None:
-            shutil.copyfile(file, folder / ("kept" + "".join(Path(name).suffixes[-2:])))
+            shutil.copyfile(file, folder / f"kept{_ending(name)}")
         (folder / RECORD).write_text(json.dumps(record))
         return {"at": round_.clock(), "run_id": round_.run.run_id}
 
-    round_.put("quarantine", digest_of(digest, reason), write)
+    round_.put("quarantine", digest_of(digest, name, reason), write)
+
+
+def _ending(name: str) -> str:
+    return next((e for e in DATA_FILES if name.endswith(e)), "")
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ def quarantined(round_: Round, now: dict[str, dict[str, Any]]) -> list[Quarantin
         now: what is known of the files, by name (`Known.files`).
     """
     free = released(round_)
-    latest: dict[str, Quarantined] = {}
+    latest: dict[tuple[str, str], Quarantined] = {}
     entries = round_.stores.lake.entries(round_.problem.name, "quarantine")
     for entry in sorted(entries, key=lambda e: e.facts["at"]):
         record = entry.json(RECORD)
@@ -75,7 +80,7 @@ def quarantined(round_: Round, now: dict[str, dict[str, Any]]) -> list[Quarantin
         elif batch in free:
             state = "released"
         kept = next(entry.path.glob("kept*"), None)
-        latest[batch] = Quarantined(
+        latest[batch, record["name"]] = Quarantined(
             **record, at=entry.facts["at"], state=state, kept=kept, run_id=entry.facts["run_id"]
         )
     return sorted(latest.values(), key=lambda q: -q.at)

@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from ml_assets.data_file import plain, plain_table
 from ml_assets.errors import DatasetError
 from ml_assets.resources.table import merged
+from ml_assets.rows import plain, plain_table
 
 
 def frames(given: Any, name: str) -> Iterator[pa.Table]:
