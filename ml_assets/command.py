@@ -8,9 +8,6 @@ JSON document goes to standard output and everything else to standard error.  Ex
 import contextlib
 import json
 import os
-import shutil
-import signal
-import subprocess
 import sys
 import time
 import warnings
@@ -526,107 +523,13 @@ def ui(port: int, mlflow_port: int) -> None:
     ml-assets ui
     ml-assets ui --port 3001 --mlflow-port 5001
     """
+    from ml_assets import ui as interface
+
     home = _home()
-    for command in ("dagster", "mlflow"):
-        if not _beside(command):
-            refuse(f"`{command}` is not installed in this environment.")
-    from ml_assets.resources.stores import open_stores
-
-    client = open_stores(home).registry.client  # makes the store, so that nobody races for it
-    assert client
-    # A background job of a shell ignores SIGINT, and its children would too: they could not be ended.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    environment = {
-        **os.environ,
-        **_findable(),
-        "ML_ASSETS_MLFLOW_UI": f"http://127.0.0.1:{mlflow_port}",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    workspace = home.root / "workspace.yaml"
-    where = ["-w", str(workspace)] if workspace.exists() else ["-m", "ml_assets.definitions"]
-    started = [
-        _start(
-            [_beside("dagster"), "dev", *where, "-h", "127.0.0.1", "-p", str(port)],
-            home,
-            environment,
-        ),
-        _start(
-            [
-                _beside("mlflow"),
-                "server",
-                "--backend-store-uri",
-                home.tracking_uri,
-                "--artifacts-destination",
-                (home.mlflow / "artifacts").as_uri(),
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(mlflow_port),
-                "--workers",
-                "1",
-            ],
-            home,
-            environment,
-        ),
-    ]
-    say(
-        f"Dagster: http://127.0.0.1:{port}   MLflow: http://127.0.0.1:{mlflow_port}   (Ctrl-C ends both)"
-    )
-    _wait(started)
-
-
-def _findable() -> dict[str, str]:
-    """It returns what lets Dagster import this package where a project's `ml_assets/defs` is.
-
-    That folder looks like a namespace package, and goes before one that only an editable install's
-    import hook knows.
-    """
-    home = str(Path(ml_assets.__file__).parent.parent)
-    if home in sys.path:
-        return {}
-    known = os.environ.get("PYTHONPATH")
-    return {"PYTHONPATH": os.pathsep.join([home, known] if known else [home])}
-
-
-def _beside(command: str) -> str:
-    """It returns the command that belongs to this Python, or an empty text."""
-    own = Path(sys.executable).parent / command
-    return str(own) if own.exists() else shutil.which(command) or ""
-
-
-def _start(
-    command: list[str], home: Home, environment: dict[str, str]
-) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(command, cwd=home.root, env=environment, start_new_session=True)
-
-
-def _wait(started: "list[subprocess.Popen[bytes]]") -> None:
-    """It waits until one of the processes ends or somebody asks, then ends all of them."""
-
-    def asked(*_: Any) -> NoReturn:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, asked)
-    try:
-        while all(p.poll() is None for p in started):
-            time.sleep(0.5)
-    except KeyboardInterrupt:
-        pass
-    for process in started:
-        _signal_group(process, signal.SIGINT)
-    for process in started:
-        try:
-            process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            _signal_group(process, signal.SIGKILL)
-
-
-def _signal_group(process: "subprocess.Popen[bytes]", what: signal.Signals) -> None:
-    try:
-        os.killpg(process.pid, what)
-    except ProcessLookupError:
-        return
+    missing = [c for c in ("dagster", "mlflow") if not interface.beside(c)]
+    if missing:
+        refuse(f"`{missing[0]}` is not installed in this environment.")
+    interface.serve(home, port, mlflow_port, say)
 
 
 if __name__ == "__main__":

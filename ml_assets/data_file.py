@@ -276,8 +276,6 @@ def _csv_pieces(
         misfits.append(row.actual_columns)
         return "skip" if len(misfits) <= declared.bad_lines else "error"
 
-    codes = {n: pa.string() for n in _with_leading_zeros(path, declared)}
-    options = _csv_options(declared, {**codes, **known}, misfit)
     with open(path, "rb") as raw:
         hashed = _Hashed(raw)
         source: Any = pa.PythonFile(hashed, mode="r")
@@ -285,6 +283,8 @@ def _csv_pieces(
             source = pa.CompressedInputStream(source, "gzip")
         names: list[str] = []
         with _csv_troubles(path, declared, names):
+            codes = {n: pa.string() for n in _with_leading_zeros(path, declared)}
+            options = _csv_options(declared, {**codes, **known}, misfit)
             reader = pa.csv.open_csv(source, **options)
             names += reader.schema.names
             if any(pa.types.is_binary(f.type) for f in reader.schema):

@@ -51,7 +51,7 @@ SAID = {
     "18_utf16.csv": "UTF-16",
     "23_ragged_rows.csv": "line 51 has 23 fields, line 61 has 12 fields, 21 expected",
     "24_megabyte_field.csv": "1,000,000 bytes long",
-    "26_dates_five_formats.csv": "`dteday` is no date in 344 rows (lines 2, 5, 6 …: '2011-01-01', '01 Jan",
+    "26_dates_five_formats.csv": "`dteday` is no date written %m/%d/%Y in 344 rows (lines 2, 5, 6 …: '2011-01-01', '01 Jan",
     "27_duplicate_rows.csv": "180 of 780 rows",
     "29_target_leak.csv": "single feature AUC 1.00",
     "31_unique_id_columns.csv": "row_uuid",

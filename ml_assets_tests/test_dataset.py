@@ -136,11 +136,12 @@ def test_an_encoding_that_does_not_exist_is_refused(tmp_path):
         read(file(tmp_path, CSV), dataset(encoding="utf-9"))
 
 
-def test_leading_zeros_survive_where_text_is_declared(tmp_path):
+def test_leading_zeros_survive_declared_or_not(tmp_path):
     path = file(tmp_path, b"zip,a\n01234,1\n00501,2\n")
     declared = dataset(contract={"columns": {"zip": {"type": "text"}}})
     assert read(path, declared)["zip"].tolist() == ["01234", "00501"]
-    assert read(path, dataset())["zip"].tolist() == [1234, 501]
+    assert read(path, dataset())["zip"].tolist() == ["01234", "00501"]
+    assert read(path, dataset())["a"].tolist() == [1, 2]
 
 
 def test_a_quoted_value_may_hold_separators_and_line_ends(tmp_path):

@@ -181,10 +181,20 @@ def test_a_task_that_its_owner_says_is_taken(tmp_path):
 def test_the_contract_leaves_room_but_not_for_nonsense(tmp_path):
     gaps = PLAIN.assign(income=PLAIN["income"].where(PLAIN.index % 5 > 0))
     contract = dataset_of(drafted(tmp_path, gaps.assign(debt=-PLAIN["income"])))["contract"]
-    assert contract["columns"]["age"] == {"type": "number", "min": 0, "missing": 0.05}
+    assert contract["columns"]["age"] == {
+        "type": "number",
+        "min": 0,
+        "usual": [0.0, 110.0],
+        "missing": 0.05,
+    }
     assert contract["columns"]["income"]["missing"] == pytest.approx(0.35)
     assert "min" not in contract["columns"]["debt"]
-    assert contract["columns"]["y"] == {"type": "text", "missing": 0.0}
+    assert contract["columns"]["y"] == {
+        "type": "text",
+        "values": ["no", "yes"],
+        "mode": {"values": "enforce"},
+        "missing": 0.0,
+    }
     assert contract["min_rows"] == 30
 
 
