@@ -5,6 +5,7 @@ earlier rounds found, so that the same data and seed give the same search howeve
 and however often it was interrupted.
 """
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -87,7 +88,15 @@ def folds(
     from sklearn.model_selection import GroupKFold, TimeSeriesSplit
 
     if isinstance(split.by, TimeBy):
-        return list(TimeSeriesSplit(count).split(rows))
+        moment = pd.factorize(rows[split.by.time], sort=True)[0]
+        moments = np.unique(moment)
+        return [
+            (
+                np.flatnonzero(np.isin(moment, moments[a])),
+                np.flatnonzero(np.isin(moment, moments[b])),
+            )
+            for a, b in TimeSeriesSplit(count).split(moments)
+        ]
     together = identity(rows, split, dataset)
     return list(GroupKFold(count).split(rows, groups=together))
 
@@ -129,7 +138,7 @@ def tune(
     points = declared.points() if sampler == "grid" else []
     if points:
         wanted = len(points)
-    study = _study(study_file, METRICS[metric][0])
+    study = _study(study_file, METRICS[metric][0], declared.parallel, wanted)
     began = clock()
     while (done := _finished(study)) < wanted:
         if declared.budget_seconds is not None and clock() - began > declared.budget_seconds:
@@ -182,32 +191,53 @@ def _distributions(space: dict[str, Any]) -> dict[str, Any]:
     for name, values in space.items():
         if not isinstance(values, Range):
             made[name] = CategoricalDistribution(values)
-        elif isinstance(values.low, int) and isinstance(values.high, int):
+        elif all(isinstance(v, int) for v in (values.low, values.high, values.step or 1)):
             step = 1 if values.log else int(values.step or 1)
-            made[name] = IntDistribution(values.low, values.high, log=values.log, step=step)
+            made[name] = IntDistribution(
+                int(values.low), int(values.high), log=values.log, step=step
+            )
         else:
             apart = None if values.log else values.step
             made[name] = FloatDistribution(values.low, values.high, log=values.log, step=apart)
     return made
 
 
-def _study(file: Path, greater: bool) -> Any:
+def _study(file: Path, greater: bool, batch: int, wanted: int) -> Any:
+    """It opens the study in a file; of one that a dead process left, what was done in full rounds.
+
+    A round that was told in part would be drawn differently the second time.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    study = _opened(file, greater)
+    trials, done = study.get_trials(), [t for t in study.get_trials() if _is_finished(t)]
+    whole = len(done) if len(done) >= wanted else len(done) // batch * batch
+    if len(trials) > whole:
+        aside = file.with_name(f".{file.name}.{os.getpid()}")
+        aside.unlink(missing_ok=True)
+        _opened(aside, greater).add_trials(done[:whole])
+        aside.replace(file)
+        study = _opened(file, greater)
+    return study
+
+
+def _opened(file: Path, greater: bool) -> Any:
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
+    return optuna.create_study(
         study_name="search",
         storage=JournalStorage(JournalFileBackend(str(file))),
         direction="maximize" if greater else "minimize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTING),
         load_if_exists=True,
     )
-    unfinished = (optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING)
-    for trial in study.get_trials(states=unfinished):  # their process died in them
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    return study
+
+
+def _is_finished(trial: Any) -> bool:
+    """It says whether a trial was tried to an end; those that a dead process left were not."""
+    told = trial.state.name in ("COMPLETE", "PRUNED") or trial.user_attrs.get("error")
+    return bool(told) and "seconds" in trial.user_attrs
 
 
 def _tried(
@@ -224,17 +254,19 @@ def _tried(
                     return None, PRUNED, clock() - began, None
     except Exception as error:  # one bad point does not end the search
         return None, FAILED, clock() - began, f"{type(error).__name__}: {error}"[:500]
+    if not np.isfinite(np.mean(values)):
+        return None, FAILED, clock() - began, f"its score is {np.mean(values)}"
     return float(np.mean(values)), COMPLETE, clock() - began, None
 
 
 def _finished(study: Any) -> int:
-    """It counts the trials that were tried to an end; those that a dead process left do not count."""
-    return sum("seconds" in t.user_attrs for t in study.get_trials(deepcopy=False))
+    """It counts the trials that were tried to an end."""
+    return sum(_is_finished(t) for t in study.get_trials(deepcopy=False))
 
 
 def _listed(study: Any) -> list[Trial]:
     states = {"COMPLETE": COMPLETE, "PRUNED": PRUNED, "FAIL": FAILED}
-    found = [t for t in study.get_trials(deepcopy=False) if "seconds" in t.user_attrs]
+    found = [t for t in study.get_trials(deepcopy=False) if _is_finished(t)]
     return [
         Trial(
             number,

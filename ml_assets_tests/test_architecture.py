@@ -50,7 +50,7 @@ def test_a_model_py_knows_no_dagster(file: Path) -> None:
 
 
 def test_shipped_problems_are_looked_at() -> None:
-    assert len(MODELS) >= 3
+    assert len(MODELS) >= 2
 
 
 @pytest.mark.parametrize("file", MODULES, ids=_ids(MODULES))

@@ -31,6 +31,8 @@ from ml_assets_tests.problems import aged, quickly
 from ml_assets_tests.test_bad_inputs import BASES, FILES, FINISHED, LINES, SAID, _problem, _put
 
 LANDING = "landing/*"
+pytestmark = pytest.mark.slow  # each file against rows that are a version already
+
 BY_NAME = {line["file"]: line for line in LINES}
 # Files of a landing zone are judged by themselves, and told of in words of their own.
 SAID_HERE = {

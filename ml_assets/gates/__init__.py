@@ -89,12 +89,15 @@ class Verdict:
 
 def named_apart(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """It returns the verdicts with distinct names: the second `x` becomes `x_2`."""
-    seen: dict[str, int] = {}
+    used: set[str] = set()
     apart = []
     for verdict in verdicts:
-        seen[verdict.name] = seen.get(verdict.name, 0) + 1
-        n = seen[verdict.name]
-        apart.append(verdict if n == 1 else replace(verdict, name=f"{verdict.name}_{n}"))
+        name, n = verdict.name, 1
+        while name in used:
+            n += 1
+            name = f"{verdict.name}_{n}"
+        used.add(name)
+        apart.append(verdict if n == 1 else replace(verdict, name=name))
     return apart
 
 

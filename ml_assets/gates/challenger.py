@@ -127,7 +127,10 @@ def beats_the_baseline(seen: Seen, gate: BeatsBaselineGate) -> Verdict:
 
 
 def ask(
-    seen: Seen, problem: Problem, answers: "Callable[[], Answers] | None" = None
+    seen: Seen,
+    problem: Problem,
+    answers: "Callable[[], Answers] | None" = None,
+    names_only: bool = False,
 ) -> list[Verdict]:
     """It returns the verdicts of the gates that are always asked, and of the declared ones.
 
@@ -135,6 +138,7 @@ def ask(
         seen: what was seen of the challenger.
         problem: the declaration.
         answers: what gives its answers row by row; without it, gates on rows are not asked.
+        names_only: of gates on rows, the verdicts' names are given before anything is known.
     """
     verdicts = [predictions_are_complete(seen)]
     declared = list(problem.gates)
@@ -151,6 +155,8 @@ def ask(
             verdicts.append(every_class_is_predicted(seen, gate))
         elif isinstance(gate, BeatsBaselineGate):
             verdicts.append(beats_the_baseline(seen, gate))
+        elif type(gate) in ASKED and names_only:
+            verdicts.append(Verdict(name_of(gate), False, "", {}, getattr(gate, "mode", "enforce")))
         elif type(gate) in ASKED and answers is not None:
             verdicts.append(ASKED[type(gate)](answers(), gate))
     return named_apart(verdicts)
@@ -159,7 +165,4 @@ def ask(
 def expected(problem: Problem) -> list[Verdict]:
     """It returns the verdicts that `ask` will give, before anything is known: names and modes."""
     nothing = Seen("test", 0, {}, 0, 0.0, "", None, None)
-    known = ask(nothing, problem)
-    asked = [g for g in problem.gates if type(g) in ASKED and getattr(g, "mode", "") != "off"]
-    close = [Verdict(name_of(g), False, "", {}, g.mode) for g in asked]  # type: ignore[union-attr]
-    return named_apart([*known, *close])
+    return ask(nothing, problem, names_only=True)

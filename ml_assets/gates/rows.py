@@ -86,22 +86,23 @@ def groups_are_treated_alike(seen: Answers, gate: FairGate) -> Verdict:
     name = "groups_are_treated_alike"
     if gate.fair not in seen.rows.columns:
         return Verdict(name, False, f"There is no column `{gate.fair}`.", {}, gate.mode)
-    reached = {}
+    reached: list[tuple[float, str]] = []
     for value, at in _groups(seen.rows[gate.fair], gate.min_rows):
         if gate.metric == "positive_rate":
-            reached[value] = float((seen.said.values[at] == seen.target.positive).mean())
+            share = float((seen.said.values[at] == seen.target.positive).mean())
+            reached.append((share, value))
         else:
             metrics = seen.score(seen.truth[at], _taken(seen.said, at))
             if gate.metric in metrics:
-                reached[value] = metrics[gate.metric]
+                reached.append((metrics[gate.metric], value))
     if len(reached) < 2:
         told = f"`{gate.fair}` has fewer than two groups of {gate.min_rows} rows."
         return Verdict(name, True, told, {}, gate.mode)
-    low, high = min(reached, key=lambda v: reached[v]), max(reached, key=lambda v: reached[v])
-    apart = reached[high] - reached[low]
+    low, high = min(reached), max(reached)
+    apart = high[0] - low[0]
     reason = (
-        f"{gate.metric} is {reached[high]:.4g} where `{gate.fair}` is {high}, and {reached[low]:.4g} "
-        f"where it is {low}: {apart:.3g} apart, {gate.max_difference:g} is allowed."
+        f"{gate.metric} is {high[0]:.4g} where `{gate.fair}` is {high[1]}, and {low[0]:.4g} "
+        f"where it is {low[1]}: {apart:.3g} apart, {gate.max_difference:g} is allowed."
     )
     return Verdict(name, apart <= gate.max_difference, reason, {"difference": apart}, gate.mode)
 
@@ -169,7 +170,8 @@ def predictions_are_spread_alike(seen: Answers, gate: PredictionDriftGate) -> Ve
     name = "predictions_are_spread_alike"
     if seen.champion is None:
         return Verdict(name, True, "There is no champion to hold it against.", {}, gate.mode)
-    one, other = _scores(seen.champion, seen.target), _scores(seen.said, seen.target)
+    both = seen.champion.probabilities is not None and seen.said.probabilities is not None
+    one, other = (_scores(said, seen.target, both) for said in (seen.champion, seen.said))
     if one.dtype.kind == "f" and other.dtype.kind == "f":
         edges = np.unique(np.quantile(one, np.linspace(0, 1, BINS + 1)[1:-1]))
         one, other = np.digitize(one, edges), np.digitize(other, edges)
@@ -190,6 +192,8 @@ def model_is_small(seen: Answers, gate: SizeGate) -> Verdict:
 
 def custom(seen: Answers, gate: CustomGate) -> Verdict:
     """It asks a function of the team's own."""
+    import numpy as np
+
     from ml_assets.user_code import locate
 
     name = gate.custom.rpartition(".")[2]
@@ -202,7 +206,7 @@ def custom(seen: Answers, gate: CustomGate) -> Verdict:
         reason = f"{gate.custom} raised {type(error).__name__}: {str(error)[:300]}"
         return Verdict(name, False, reason, {}, gate.mode)
     passed, reason = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, "")
-    if str(passed) not in ("True", "False"):
+    if not isinstance(passed, (bool, np.bool_)):
         reason = (
             f"{gate.custom} answered {passed!r}; True or False is expected, or that and a text."
         )
@@ -256,9 +260,9 @@ def _taken(said: "Predictions", at: "np.ndarray") -> "Predictions":
     )
 
 
-def _scores(said: "Predictions", target: "Target") -> "np.ndarray":
+def _scores(said: "Predictions", target: "Target", shares: bool) -> "np.ndarray":
     """It returns what is compared in spread: the positive's probability, a number, or the class."""
-    if target.task == "binary" and said.probabilities is not None:
+    if target.task == "binary" and shares and said.probabilities is not None:
         return said.probabilities[:, list(target.classes).index(target.positive)]
     if target.task == "regression":
         return said.values.astype("float64")

@@ -194,6 +194,11 @@ class Problem(Declaration):
     def _words_fit_the_task(self) -> "Problem":
         if self.task is not None:
             self.check_task(self.task)
+        for name, declared in self.candidates.items():
+            points = range(1, len(declared.points()) + 1) if declared.fan_out else ()
+            taken = [f"{name}_{i}" for i in points if f"{name}_{i}" in self.candidates]
+            if taken:
+                raise ValueError(f"candidates: the grid of `{name}` makes a second `{taken[0]}`")
         if isinstance(self.split.by, str) and self.split.by == "key" and self.dataset.key is None:
             raise ValueError("split: by key, but the dataset declares no `key`")
         if isinstance(self.threshold, float) and not 0 < self.threshold < 1:
