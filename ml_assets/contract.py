@@ -136,19 +136,26 @@ class Judge:
 
     def _typed(self, values: pd.Series, contract: ColumnContract) -> pd.Series:
         """It returns values of the declared type; those that are of another become missing."""
-        typed = values
+        typed, kind = values, values.dtype
+        nothing = pd.Series(np.nan, index=values.index)
+        dated = pd.api.types.is_datetime64_any_dtype(kind)
+        truth = pd.api.types.is_bool_dtype(kind)
         if contract.type in ("number", "integer"):
-            if values.dtype == object:
+            if pd.api.types.is_object_dtype(kind):
                 typed = pd.to_numeric(values, errors="coerce")
-            elif pd.api.types.is_datetime64_any_dtype(values.dtype):
-                typed = pd.Series(np.nan, index=values.index)
+            elif dated or truth:
+                typed = nothing
             if contract.type == "integer" and len(typed):
                 typed = typed.where(typed.isna() | (typed % 1 == 0))
-        elif contract.type == "date" and values.dtype == object:
-            typed = dates(values, contract.format)
-        elif contract.type == "boolean" and values.dtype == object:
-            typed = pd.Series(np.nan, index=values.index)
-        elif contract.type == "text" and values.dtype != object:
+        elif contract.type == "date" and not dated:
+            typed = (
+                dates(values, contract.format) if pd.api.types.is_object_dtype(kind) else nothing
+            )
+        elif contract.type == "boolean" and not truth:
+            # truth values with gaps are read as 1, 0 and missing
+            with_gaps = pd.api.types.is_float_dtype(kind)
+            typed = values.where(values.isin([0, 1])) if with_gaps else nothing
+        elif contract.type == "text" and not pd.api.types.is_object_dtype(kind):
             typed = values.astype(object).where(values.isna(), None)
         self._note(values.name, "type", values[values.notna() & typed.isna()])
         return typed

@@ -283,7 +283,8 @@ def _csv_pieces(
             source = pa.CompressedInputStream(source, "gzip")
         names: list[str] = []
         with _csv_troubles(path, declared, names):
-            codes = {n: pa.string() for n in _with_leading_zeros(path, declared)}
+            said = {n for n, c in declared.contract.columns.items() if c.type}
+            codes = {n: pa.string() for n in _with_leading_zeros(path, declared) - said}
             options = _csv_options(declared, {**codes, **known}, misfit)
             reader = pa.csv.open_csv(source, **options)
             names += reader.schema.names

@@ -108,7 +108,7 @@ class Profile:
         trouble: why `target` is None, as a sentence.
         duplicates: rows that equal an earlier row in every column.
         findings: what is odd about the rows.
-        released: rows that somebody let in although they breach the contract.
+        released: rules that rows breach which somebody let in, as `column rule`.
     """
 
     rows: int
@@ -118,7 +118,7 @@ class Profile:
     trouble: str | None
     duplicates: int
     findings: Findings = Findings()
-    released: int = 0
+    released: tuple[str, ...] = ()
 
     def usable_target(self) -> Target:
         """It returns the target.
@@ -143,7 +143,8 @@ class Profile:
         }
         findings = Findings.from_record(record["findings"])
         known = {**record, "target": target, "columns": columns, "findings": findings}
-        return cls(**{**known, "features": tuple(record["features"])})
+        listed_too = {k: tuple(record[k]) for k in ("features", "released")}
+        return cls(**{**known, **listed_too})
 
 
 def features(columns: list[str], declared: DatasetDeclaration) -> list[str]:

@@ -1520,6 +1520,148 @@ def test_two_writers_at_once_lose_nothing_and_double_nothing(tmp_path):
     assert made.version == 1 + 3 * times
 
 
+# ------------------------------------------------------- a file that is read a second time
+
+
+def fault(reason: str) -> pytest.MarkDecorator:
+    """It marks what the source does otherwise than its laws say."""
+    return pytest.mark.xfail(strict=True, reason=reason)
+
+
+def _touched(zone: Zone) -> None:
+    aged(zone.root / "landing/1.csv")
+
+
+def _spoilt_for_a_while(zone: Zone) -> None:
+    data = (zone.root / "landing/1.csv").read_bytes()
+    zone.put_bytes("1.csv", NO_TARGET)
+    zone.run()
+    zone.put_bytes("1.csv", data)
+
+
+def _renamed_and_used_anew(zone: Zone) -> None:
+    (zone.root / "landing/1.csv").rename(zone.root / "landing/z.csv")
+    zone.put("1.csv", batch(3))
+
+
+@pytest.mark.parametrize("otherwise", ["numbers", "column"])
+@pytest.mark.parametrize(
+    "again",
+    [_touched, Zone.forget, _spoilt_for_a_while, _renamed_and_used_anew],
+    ids=["touched", "notes lost", "spoilt", "renamed"],
+)
+def test_a_batch_that_is_read_again_is_not_there_twice(zone, again, otherwise):
+    first, second = batch(1), batch(2)
+    if otherwise == "numbers":
+        zone.declared["number_rows"] = "position"
+    else:
+        first, second = first.assign(k=None), second.assign(k=range(30))
+    zone.put("1.csv", first)
+    zone.accepts()
+    zone.put("2.csv", second)
+    zone.accepts()
+    again(zone)
+    zone.run()
+    expected = [batch(1), batch(2), *([batch(3)] if again is _renamed_and_used_anew else [])]
+    for rows_ in (zone.current_rows(), zone.plain()):
+        assert sorted(rows_["id"]) == sorted(together(*expected)["id"])
+
+
+def test_the_same_bytes_are_not_judged_a_second_time(zone):
+    zone.put("1.csv", one_class(1))
+    zone.put("2.csv", batch(2, 400).assign(y=["yes"] * 360 + ["no"] * 40))
+    zone.accepts()
+    _touched(zone)
+    assert zone.run().arrived.refused == {}
+    assert zone.states() == {}
+
+
+def test_lost_notes_do_not_keep_a_batch_out_that_was_replaced_by_a_copy(zone):
+    file = zone.put("1.csv", batch(1))
+    zone.put("2.csv", batch(2))
+    zone.accepts()
+    zone.put("1.csv", batch(2))
+    assert same(zone.accepts().rows, batch(2))
+    file.unlink()
+    zone.forget()
+    zone.put("3.csv", batch(1))
+    assert same(zone.accepts().rows, batch(2), batch(1))
+
+
+@fault(
+    "the commit notes a name that is no UTF-8 with backslashes (resources/table.py, _plain), and "
+    "_from_history takes that for the name: what comes under the true one replaces nothing"
+)
+def test_lost_notes_do_not_keep_a_correction_of_an_unspeakable_name_out(zone):
+    name = b"caf\xe9.csv".decode("utf-8", "surrogateescape")
+    zone.put(name, batch(1))
+    zone.accepts()
+    zone.forget()
+    zone.put(name, batch(2))
+    assert same(zone.accepts().rows, batch(2))
+
+
+# ------------------------------------------------ one batch alone, and together with the others
+
+
+def test_a_release_frees_its_batch_and_no_other(zone):
+    zone.put("1.csv", batch(1))
+    zone.accepts(contract={"min_rows": 1, "columns": {"a": {"max": 10}}})
+    odd = batch(2)
+    odd.loc[3, "a"] = 50.0
+    zone.put("2.csv", odd)
+    zone.run()
+    zone.release("2.csv")
+    zone.accepts()
+    made = zone.run(contract={"min_rows": 1, "columns": {"a": {"max": 10}, "b": {"max": -9}}})
+    assert failures(made.verdicts)
+
+
+@fault(
+    "dates_have_one_format is asked of a batch alone and of all rows: text dates of another format are "
+    "accepted, the gate on the dataset fails, and neither this nor any later batch comes in"
+)
+@pytest.mark.parametrize("rule", [{}, {"type": "text"}], ids=["undeclared", "text"])
+def test_dates_in_another_format_stop_no_other_batch(zone, rule):
+    zone.declared["contract"] = {"min_rows": 1, "columns": {"k": rule}}
+    here = [f"{i % 12 + 1}/{i % 28 + 1}/2024" for i in range(30)]
+    there = [f"2024-01-{i + 1:02}" for i in range(30)]
+    zone.put("1.csv", batch(1, k=here))
+    zone.accepts()
+    zone.put("2.csv", batch(2, k=there))
+    zone.put("3.csv", batch(3, k=here))
+    assert list(zone.run().arrived.refused) == ["2.csv"]
+    assert same(zone.current_rows(), batch(1, k=here), batch(3, k=here))
+
+
+@pytest.mark.parametrize(
+    ("declared_type", "wrong", "right"),
+    [
+        ("integer", True, 7),
+        ("number", True, 0.5),
+        ("boolean", 7, True),
+        ("boolean", "2024-01-31", True),
+        ("date", 7, "2024-01-31"),
+        ("date", True, "2024-01-31"),
+    ],
+)
+def test_a_first_batch_of_another_type_than_declared_stops_no_other(
+    zone, declared_type, wrong, right
+):
+    zone.declared["contract"] = {"min_rows": 1, "columns": {"k": {"type": declared_type}}}
+    zone.put("1.csv", batch(1, k=wrong))
+    zone.put("2.csv", batch(2, k=right))
+    assert list(zone.run().arrived.refused) == ["1.csv"]
+    assert set(zone.current_rows()["id"]) == set(batch(2)["id"])
+
+
+@pytest.mark.parametrize("declared_type", ["integer", "number"])
+def test_zeros_before_declared_numbers_are_no_text(zone, declared_type):
+    zone.declared["contract"] = {"min_rows": 1, "columns": {"k": {"type": declared_type}}}
+    zone.put("1.csv", batch(1, k=[f"{i:03}" for i in range(30)]))
+    assert zone.accepts().rows["k"].tolist() == list(range(30))
+
+
 # ----------------------------------------------------------- a model of it, and chance as tester
 
 NAMES = ("a.csv", "b.csv", "c.csv")

@@ -72,12 +72,14 @@ def one_file(round_: Round, table: Table) -> Arrived:
     arrival = found.arrived[0]
     before = known.stored(arrival)
     if before is not None and known.of_today(arrival):
+        _looked_at(round_, found)
         return Arrived([before], breaches=known.breaches(arrival))
     file = fetch(arrival, table.aside().parent)
     try:
         batch = read_file(round_, table, file, arrival.name, {})
     finally:
         _done_with(file, arrival)
+        _looked_at(round_, found)
     known.note(arrival, "accepted", batch.digest, batch.stored, batch.breaches)
     known.save()
     return Arrived([batch.stored], [batch], read=1, breaches=batch.breaches)
@@ -119,6 +121,7 @@ def many_files(round_: Round, table: Table) -> Arrived:
     desk.arrived.batches = batches
     desk.arrived.files = kept + [b.stored for b in batches if b.stored not in kept]
     known.save()
+    _looked_at(round_, found)
     return desk.arrived
 
 
@@ -180,12 +183,17 @@ class _Desk:
             arrived.same[arrival.name] = other
             known.note(arrival, "same", batch.digest)
             return
+        here = next((f for f in self.taken if f.batch == batch.digest[:NAMED]), None)
+        if here is not None:  # only its name, its time or our notes changed
+            known.note(arrival, "accepted", batch.digest, here)
+            return
         strange = _other_types(batch, self.types)
         profile, verdicts = _judged(self.round_, self.table, batch, strange, self.before)
         failed = failures(verdicts)
         if failed and (strange or batch.digest[:NAMED] not in known.free):
             reason = " ".join(v.reason for v in failed)
-            self._refuse(arrival, file, reason, readable=not strange)
+            wrong = tuple(f"{b.column} {b.rule}" for b in batch.breaches if b.mode == "enforce")
+            self._refuse(arrival, file, reason, not strange, wrong)
             return
         self.before = self.before or profile
         self._take(batch, arrival)
@@ -200,7 +208,14 @@ class _Desk:
         self.arrived.breaches += tuple(odd)
         self.types = {**{c.name: c.type for c in batch.schema}, **self.types}
 
-    def _refuse(self, arrival: Arrival, file: Path, reason: str, readable: bool) -> None:
+    def _refuse(
+        self,
+        arrival: Arrival,
+        file: Path,
+        reason: str,
+        readable: bool,
+        breached: tuple[str, ...] = (),
+    ) -> None:
         kept: Path | None = file
         try:
             digest = file_digest(file)
@@ -210,7 +225,7 @@ class _Desk:
             reason = reason.replace(f"{place}: ", "").replace(place, arrival.name)
         self.arrived.refused[arrival.name] = reason
         self.known.note(arrival, "refused", digest)
-        quarantine.keep(self.round_, arrival.name, digest, reason, kept, readable)
+        quarantine.keep(self.round_, arrival.name, digest, reason, kept, readable, breached)
 
 
 def _done_with(file: Path, arrival: Arrival) -> None:
@@ -225,9 +240,12 @@ def _settled(round_: Round) -> Landing:
     if any("moment ago" in why for why in found.waiting.values()):
         time.sleep(declared.settle)
         found = look(root, declared, round_.clock())
-    # so that the sensor need not start a run for what this one looks at
-    round_.stores.lake.note(round_.problem.name, "landing", {"mark": found.mark()})
     return found
+
+
+def _looked_at(round_: Round, found: Landing) -> None:
+    """It notes what was looked at, so that the sensor need not start a run for it."""
+    round_.stores.lake.note(round_.problem.name, "landing", {"mark": found.mark()})
 
 
 def _before(round_: Round) -> Profile | None:

@@ -33,7 +33,7 @@ from ml_assets.round.arrival import (
 )
 from ml_assets.round.batch import parsing
 from ml_assets.round.known import Known
-from ml_assets.round.quarantine import Quarantined, quarantined, released
+from ml_assets.round.quarantine import Quarantined, excused, quarantined
 from ml_assets.round.source import frames, queried
 from ml_assets.user_code import locate
 
@@ -117,13 +117,13 @@ def _made(round_: Round, table: Table, given: Any) -> DatasetMade:
 def described(round_: Round, table: Table, files: list[StoredFile]) -> Entry:
     """It makes the description of a version: its profile and the list of its files."""
     problem, declared = round_.problem, round_.problem.dataset
-    rows, free = round_.stores.lake.stored_rows(table, files), released(round_)
+    rows = round_.stores.lake.stored_rows(table, files)
+    free = excused(round_, {f.batch for f in files})
 
     def write(folder: Path) -> dict[str, Any]:
         profile = describe(rows, declared, problem.task)
         profile = inspected(rows, profile, declared.target)
-        let_in = sum(f.rows for f in files if f.batch in free)
-        profile = replace(profile, released=let_in)
+        profile = replace(profile, released=tuple(free))
         (folder / PROFILE).write_text(json.dumps(asdict(profile)))
         (folder / MANIFEST).write_text(json.dumps(_manifest(table, files)))
         return {"at": round_.clock(), "source": declared.source, "reading": _seeing(round_)}
@@ -136,7 +136,7 @@ def _manifest(table: Table, files: list[StoredFile]) -> dict[str, Any]:
 
 
 def _key(round_: Round, table: Table, files: list[StoredFile]) -> str:
-    free = sorted(released(round_) & {f.batch for f in files})
+    free = excused(round_, {f.batch for f in files})
     return digest_of("dataset", _manifest(table, files), _seeing(round_), free, __version__)
 
 

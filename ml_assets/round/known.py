@@ -155,6 +155,8 @@ def _from_history(round_: Round, table: Table) -> dict[str, Any]:
         if "batch" in version:
             before = [] if replaces else holds.get(version["name"], [])
             holds[version["name"]] = [*before, version["batch"][:NAMED]]
+    here = {f.batch for f in table.files()}
+    holds = {name: [b for b in held if b in here] for name, held in holds.items()}
     common = [c.name for c in table.schema() or ()]
     return {"files": {}, "holds": holds, "common": common, "number": None}
 

@@ -17,10 +17,22 @@ RELEASE = "release"
 
 
 def keep(
-    round_: Round, name: str, digest: str, reason: str, file: Path | None, readable: bool = False
+    round_: Round,
+    name: str,
+    digest: str,
+    reason: str,
+    file: Path | None,
+    readable: bool = False,
+    breached: tuple[str, ...] = (),
 ) -> None:
     """It keeps a refused file, with its reason, and whether it has rows that could be let in."""
-    record = {"batch": digest[:NAMED], "name": name, "reason": reason, "readable": readable}
+    record = {
+        "batch": digest[:NAMED],
+        "name": name,
+        "reason": reason,
+        "readable": readable,
+        "breached": list(breached),
+    }
 
     def write(folder: Path) -> dict[str, Any]:
         if file is not None:
@@ -45,6 +57,7 @@ class Quarantined:
         reason: why it was refused.
         at: when, in seconds since 1970.
         readable: whether it has rows that could be released.
+        breached: the enforced rules that it breaches, as `column rule`.
         state: awaits, released, or replaced.
         kept: where its bytes are; None for what could not be read.
         run_id: the Dagster run that refused it.
@@ -54,6 +67,7 @@ class Quarantined:
     name: str
     reason: str
     readable: bool
+    breached: list[str]
     at: float
     state: str
     kept: Path | None
@@ -124,3 +138,13 @@ def released(round_: Round) -> set[str]:
     """It returns the batches that somebody released from quarantine."""
     entries = round_.stores.ledger.entries(round_.problem.name)
     return {e["batch"] for e in entries if e["event"] == RELEASE}
+
+
+def excused(round_: Round, batches: set[str]) -> list[str]:
+    """It returns the enforced rules that released batches breach, as `column rule`."""
+    let_in = released(round_) & batches
+    if not let_in:
+        return []
+    entries = round_.stores.lake.entries(round_.problem.name, "quarantine")
+    records = [e.json(RECORD) for e in entries]
+    return sorted({b for r in records if r["batch"] in let_in for b in r["breached"]})

@@ -14,6 +14,8 @@ from ml_assets.problem import Problem
 from ml_assets.resources.stores import Stores
 
 EVERY_SECONDS = 10
+LOOKS_AT = "ml_assets/landing"
+MOST_ATTEMPTS = 3
 STATUS = dg.DefaultSensorStatus
 
 
@@ -50,9 +52,10 @@ def _files(
         return dg.SkipReason(str(error))
     here = found.mark()
     waiting = "".join(f" {name}: {why}." for name, why in list(found.waiting.items())[:5])
-    if context.cursor == here:
+    noted = (stores.lake.noted(problem.name, "landing") or {}).get("mark")
+    if context.cursor == here and noted == here:
         return dg.SkipReason(f"Nothing is new among {len(found.arrived):,} files.{waiting}")
-    if (stores.lake.noted(problem.name, "landing") or {}).get("mark") == here:
+    if noted == here:
         told = f"All {len(found.arrived):,} files were looked at by a run already.{waiting}"
         return dg.SensorResult(skip_reason=told, cursor=here)
     if found.waiting and any("moment ago" in why for why in found.waiting.values()):
@@ -119,6 +122,15 @@ def _request(
         before = stores.lake.current(problem.name, "dataset").digest
     except NotMaterialized:
         before = ""
+    # a run that died before it looked is asked for again, a few times
+    asked = dg.RunsFilter(job_name=problem.name, tags={LOOKS_AT: here})
+    runs = context.instance.get_runs(asked, limit=MOST_ATTEMPTS)
+    if any(not run.is_finished for run in runs):
+        return dg.SensorResult(skip_reason=f"{what}: a run is going on.", cursor=here)
+    if len(runs) >= MOST_ATTEMPTS:
+        told = f"{what}: {len(runs)} runs ended before they looked. Start one by hand."
+        return dg.SensorResult(skip_reason=told, cursor=here)
     context.log.info(f"{what}: something is new.")
-    request = dg.RunRequest(run_key=digest_of(problem.name, here, before))
+    key = digest_of(problem.name, here, before, len(runs))
+    request = dg.RunRequest(run_key=key, tags={LOOKS_AT: here})
     return dg.SensorResult(run_requests=[request], cursor=here)
