@@ -237,7 +237,7 @@ def _opened(file: Path, greater: bool) -> Any:
 def _is_finished(trial: Any) -> bool:
     """It says whether a trial was tried to an end; those that a dead process left were not."""
     told = trial.state.name in ("COMPLETE", "PRUNED") or trial.user_attrs.get("error")
-    return bool(told) and "seconds" in trial.user_attrs
+    return bool(told) and trial.state.is_finished() and "seconds" in trial.user_attrs
 
 
 def _tried(

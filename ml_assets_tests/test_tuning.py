@@ -329,15 +329,7 @@ def test_a_search_goes_on_after_its_process_was_killed(tmp_path):
     ("where", "at"),
     [
         ("set_user_attr", 6),
-        pytest.param(
-            "tell",
-            3,
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=KeyError,
-                reason="tuning._is_finished counts a trial that has an error and was not told",
-            ),
-        ),
+        ("tell", 3),
     ],
 )
 def test_it_goes_on_where_it_died_in_a_trial_that_failed(tmp_path, where, at):
