@@ -10,8 +10,14 @@ from ml_assets.dataset import Target, find_target
 from ml_assets.problem import DatasetDeclaration, Problem
 
 
+# Hundreds of small rounds each: quick by themselves, long together.
+SLOW = ("test_arrival.py", "test_tuning.py", "test_approval.py", "test_reproduction.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if item.path.name in SLOW:
+            item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.fast)
 
