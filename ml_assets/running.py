@@ -4,27 +4,19 @@ The run is executed in this process, on the instance that the UI shows.  Progres
 read from Dagster's own events.
 """
 
-import datetime
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from ml_assets.errors import DeclarationError, MLAssetsError, did_you_mean
+from ml_assets.errors import MLAssetsError, did_you_mean
 from ml_assets.metric import DEFAULT_SELECT, METRICS
-from ml_assets.problem.gates import CustomGate
-from ml_assets.resources.home import Home, find_home
-from ml_assets.resources.ledger import MAKES_CHAMPION
-from ml_assets.resources.stores import Stores, open_stores
+from ml_assets.standing import champion, refused_in, stores_of
 
 if TYPE_CHECKING:
     from ml_assets.components import MLProblem
-    from ml_assets.round import Round
-    from ml_assets.round.quarantine import Quarantined
 
 DONE, FAILED, WRONG = 0, 1, 2
 DAGSTER_UI = "http://127.0.0.1:3000"
@@ -205,7 +197,7 @@ def _document(
         "dataset": {
             "version": dataset.get("version"),
             "rows": dataset.get("dagster/row_count"),
-            "quarantined": _refused(component, run_id),
+            "quarantined": refused_in(component, run_id),
         },
         "candidates": _candidates(list(problem.contenders()), watched, gates),
         "select": evaluation.get("select")
@@ -228,18 +220,6 @@ def _document(
             f"{stores.registry.ui}/#/models/{problem.name}",
         ],
     }
-
-
-def _refused(component: "MLProblem", run_id: str) -> list[dict[str, Any]]:
-    """It returns the batches that were refused in a run."""
-    if not component.problem.dataset.is_landing:
-        return []
-    found = _quarantined(component)
-    return [
-        {"batch": q.batch, "file": q.name, "reason": q.reason, "state": q.state}
-        for q in found
-        if q.run_id == run_id
-    ]
 
 
 def _candidates(
@@ -284,227 +264,3 @@ def _why_undecided(watched: Watched, gates: list[dict[str, Any]]) -> str:
     if watched.failed:
         return "; ".join(f"{s}: {m}" for s, (_, m) in watched.failed.items())
     return "Production was not asked in this run."
-
-
-def champion(problem: str, stores: Stores) -> dict[str, Any] | None:
-    """It returns what the ledger says of the champion."""
-    entry = stores.ledger.champion(problem)
-    if entry is None:
-        return None
-    kept = ("version", "candidate", "dataset_version", "reason")
-    return {
-        **{k: entry[k] for k in kept},
-        "digest": entry["model_digest"],
-        "metrics": entry["metrics"],
-        "since": _time(entry["at"]),
-    }
-
-
-def stores_of(component: "MLProblem") -> Stores:
-    """It returns the stores that a problem's assets use."""
-    return open_stores(find_home(component.root))
-
-
-def _time(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def status(component: "MLProblem", home: Home) -> dict[str, Any]:
-    """It returns a problem's champion, dataset and last decision."""
-    problem, stores = component.problem, stores_of(component)
-    entries = stores.ledger.entries(problem.name)
-    last = next(
-        (e for e in reversed(entries) if e["event"] in ("promotion", "hold", "rollback")), None
-    )
-    try:
-        current = stores.lake.current(problem.name, "dataset")
-        dataset = {
-            "version": current.digest[:16],
-            "read_at": _time(current.facts["at"]),
-            "source": current.facts["source"],
-        }
-    except MLAssetsError:
-        dataset = None
-    return {
-        "problem": problem.name,
-        "champion": champion(problem.name, stores),
-        "dataset": dataset,
-        "last_decision": last
-        and {
-            "decision": last["event"],
-            "at": _time(last["at"]),
-            "version": last["version"],
-            "reason": last["reason"],
-            "run_id": last["run_id"],
-        },
-        "home": str(home.path),
-    }
-
-
-def history(component: "MLProblem", at: str | None) -> dict[str, Any]:
-    """It returns the ledger of a problem, oldest first, and who was champion at a time.
-
-    Args:
-        component: the problem.
-        at: an ISO 8601 time, UTC where it names no zone; None for the whole history.
-
-    Raises:
-        DeclarationError: `at` is no time.
-        PromotionRefused: the ledger was rewritten.
-    """
-    entries = stores_of(component).ledger.entries(component.problem.name)
-    if at is not None:
-        until = _seconds(at)
-        entries = [e for e in entries if e["at"] <= until]
-    made = [e for e in entries if e["event"] in MAKES_CHAMPION]
-    kept = (
-        "number",
-        "event",
-        "version",
-        "candidate",
-        "previous",
-        "reason",
-        "actor",
-        "run_id",
-        "file",
-    )
-    told = ("dataset_version", "config_digest", "code_version", "model_digest", "metrics")
-    return {
-        "problem": component.problem.name,
-        "at": at,
-        "champion": made[-1]["version"] if made else None,
-        "entries": [
-            {"at": _time(e["at"]), **{k: e.get(k) for k in (*kept, *told)}} for e in entries
-        ],
-    }
-
-
-def _seconds(at: str) -> float:
-    try:
-        when = datetime.datetime.fromisoformat(at)
-    except ValueError:
-        raise DeclarationError(f"`{at}` is no time. Write it as 2026-12-31T18:00:00.") from None
-    return (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
-
-
-def _asked(component: "MLProblem", command: str) -> "Round":
-    """It returns the round of a command, which is no Dagster run."""
-    from ml_assets.components.ml_problem.assets import actor_of
-    from ml_assets.resources.registry import DagsterRun
-    from ml_assets.round import Round
-
-    problem = component.problem
-    run = DagsterRun("", f"{problem.name} {command}")
-    return Round(problem, component.folder, stores_of(component), run, actor_of({}))
-
-
-def quarantine(component: "MLProblem") -> dict[str, Any]:
-    """It returns the refused batches of a problem, the latest first."""
-    told = [
-        {
-            "batch": q.batch,
-            "file": q.name,
-            "state": q.state,
-            "reason": q.reason,
-            "at": _time(q.at),
-            "kept": q.kept and str(q.kept),
-        }
-        for q in _quarantined(component)
-    ]
-    return {"problem": component.problem.name, "batches": told}
-
-
-def release(component: "MLProblem", batch: str, why: str) -> dict[str, Any]:
-    """It lets a refused batch in at the next run, whatever its contract says, and returns the entry.
-
-    Raises:
-        PromotionRefused: no such batch awaits, or no reason is given.
-    """
-    from ml_assets.round.arrival import table_of
-    from ml_assets.round.known import Known
-    from ml_assets.round.quarantine import release as released
-
-    asked = _asked(component, "release")
-    return released(asked, batch, why, Known.of(asked, table_of(asked)).files)
-
-
-def _quarantined(component: "MLProblem") -> "list[Quarantined]":
-    from ml_assets.round.arrival import table_of
-    from ml_assets.round.known import Known
-    from ml_assets.round.quarantine import quarantined
-
-    asked = _asked(component, "quarantine")
-    return quarantined(asked, Known.of(asked, table_of(asked)).files)
-
-
-def roll_back(
-    component: "MLProblem", instance: dg.DagsterInstance, to: int | None, why: str
-) -> dict[str, Any]:
-    """It rolls a problem back, shows that in the UI, and returns the ledger's entry.
-
-    Raises:
-        PromotionRefused: there is no such earlier champion, or no reason.
-        ModelRefused: the version is not what was recorded.
-    """
-    from ml_assets.components.ml_problem.decisions import changed
-    from ml_assets.round.rollback import roll_back as rolled_back
-
-    entry = rolled_back(_asked(component, "rollback"), to, why)
-    instance.report_runless_asset_event(changed(component.problem.name, entry, "Rolled back"))
-    return entry
-
-
-def approve(
-    component: "MLProblem", instance: dg.DagsterInstance, version: int, why: str
-) -> dict[str, Any]:
-    """It approves the challenger that waits, shows that in the UI, and returns the ledger's entry.
-
-    Raises:
-        PromotionRefused: it is not the challenger, or not fit, or not better, or without a reason.
-        ModelRefused: the version is not what was recorded.
-    """
-    from ml_assets.components.ml_problem.decisions import changed
-    from ml_assets.round.production import approve as approved
-
-    made = approved(_asked(component, "approve"), version, why)
-    assert made.champion is not None
-    instance.report_runless_asset_event(changed(component.problem.name, made.champion, "Approved"))
-    return made.champion
-
-
-def reproduce(component: "MLProblem", version: int | None) -> dict[str, Any]:
-    """It makes a version again from its record, and returns what came out otherwise.
-
-    Raises:
-        PromotionRefused: there is no such version, or no record of it.
-        ModelRefused: rows or record were changed since.
-    """
-    from dataclasses import asdict
-
-    from ml_assets.round.reproduction import reproduce as reproduced
-
-    made = reproduced(_asked(component, "reproduce"), version)
-    return {"problem": component.problem.name, **asdict(made)}
-
-
-def faults(component: "MLProblem") -> list[str]:
-    """It returns what is wrong with a declaration that parses: paths that lead nowhere."""
-    from ml_assets.user_code import locate
-
-    problem, found = component.problem, []
-    paths = [problem.dataset.loader or "", problem.transform]
-    paths += [g.custom for g in problem.gates if isinstance(g, CustomGate)]
-    paths += [p for c in problem.candidates.values() for p in (c.estimator, c.transform or "")]
-    for path in dict.fromkeys(p for p in paths if "." in p):
-        try:
-            locate(path, component.folder)
-        except MLAssetsError as error:
-            found.append(str(error))
-    if problem.dataset.path is not None and not problem.dataset.is_landing:
-        file = (component.root or Path.cwd()) / problem.dataset.path
-        if "://" not in problem.dataset.path and not file.is_file():
-            found.append(f"No data file at {file}. Put one there, or change `dataset.path`.")
-    wanted = problem.dataset.connection
-    if wanted is not None and not os.environ.get(wanted):
-        found.append(f"The environment variable {wanted} (dataset.connection) is not set.")
-    return found

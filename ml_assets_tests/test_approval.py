@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ml_assets import running, verification
+from ml_assets import standing, verification
 from ml_assets.components import MLProblem
 from ml_assets.errors import PromotionRefused
 from ml_assets.problem import Problem
@@ -288,7 +288,7 @@ def test_the_jobs_do_as_the_commands(waiting: Project):
 @pytest.mark.slow
 def test_the_command_shows_an_approval_in_the_ui(waiting: Project):
     component = MLProblem(asking(), waiting.root, waiting.root)
-    entry = running.approve(component, waiting.instance, 2, "seen")
+    entry = standing.approve(component, waiting.instance, 2, "seen")
     assert entry == last(waiting)
     assert shown(waiting)["version"] == 2
 

@@ -10,7 +10,7 @@ import yaml
 from dagster.components.core.load_defs import build_defs_for_component
 
 from ml_assets import definitions
-from ml_assets.command import _declaration_trouble
+from ml_assets.command.terminal import declaration_trouble
 from ml_assets.components import MLProblem
 from ml_assets.problem import Declaration, Problem
 from ml_assets_tests.problems import MODEL, declared
@@ -547,7 +547,7 @@ def test_what_is_wrong_is_told_with_its_file_line_and_remedy(
     assert FULL.count(right) == 1
     with pytest.raises(Exception) as error:
         load(FULL.replace(right, wrong))
-    message = _declaration_trouble(error.value)
+    message = declaration_trouble(error.value)
     assert all(words in message for words in told), message
     assert "problems/demo/defs.yaml:" in message
     assert "Traceback" not in message

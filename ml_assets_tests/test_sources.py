@@ -16,7 +16,7 @@ from ml_assets.errors import DatasetError
 from ml_assets.landing import look
 from ml_assets.round.arrival import table_of
 from ml_assets.round.dataset import make_dataset
-from ml_assets.running import quarantine
+from ml_assets.standing import quarantine
 from ml_assets_tests.problems import Project, declared, quickly, rows
 
 

@@ -1,0 +1,151 @@
+"""Commands on decisions: see them, make them, prove them."""
+
+import sys
+
+import click
+
+from ml_assets.command.terminal import (
+    DONE,
+    FAILED,
+    answer,
+    find_problem,
+    json_option,
+    load,
+    open_home,
+    open_instance,
+    refuse,
+)
+from ml_assets.errors import MLAssetsError, ModelRefused
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def status(name: str | None, as_json: bool) -> None:
+    """Show the champion: version, metrics, dataset, freshness, last decision.
+
+    \b
+    ml-assets status
+    ml-assets status churn --json
+    """
+    from ml_assets import report, standing
+
+    home = open_home()
+    problems, _ = load()
+    if name is not None:
+        problems = {name: find_problem(problems, name)}
+    try:
+        shown = [standing.status(p, home) for p in problems.values()]
+    except MLAssetsError as error:
+        refuse(str(error))
+    document = shown[0] if name is not None else {"problems": shown}
+    answer(
+        as_json, document, "\n\n".join(report.status_text(s) for s in shown) or "No problem yet."
+    )
+
+
+@click.command()
+@click.argument("name")
+@click.option("--at", metavar="TIME", help="As it was at a time, like 2026-12-31T18:00:00 (UTC).")
+@json_option
+def history(name: str, at: str | None, as_json: bool) -> None:
+    """Show what was decided, when, about which version, by whom and why.
+
+    With --at: who was champion at that time.
+
+    \b
+    ml-assets history churn
+    ml-assets history churn --at 2026-12-31T18:00:00
+    """
+    from ml_assets import report, standing
+
+    open_home()
+    problems, _ = load()
+    try:
+        shown = standing.history(find_problem(problems, name), at)
+    except MLAssetsError as error:
+        refuse(str(error))
+    answer(as_json, shown, report.history_text(shown))
+
+
+@click.command()
+@click.argument("name")
+@click.option("--to", type=int, metavar="VERSION", help="Default: the champion before this one.")
+@click.option("--why", required=True, metavar="TEXT", help="The reason; kept in the ledger.")
+@json_option
+def rollback(name: str, to: int | None, why: str, as_json: bool) -> None:
+    """Make an earlier champion serve again: verified in a clean process, then the pointer moves.
+
+    What it replaces is withdrawn, and not promoted again by itself.
+
+    \b
+    ml-assets rollback churn --why "wrong prices in the new data"
+    ml-assets rollback churn --to 3 --why "the last good one"
+    """
+    from ml_assets import report, standing
+
+    home = open_home()
+    problems, _ = load()
+    problem = find_problem(problems, name)
+    try:
+        entry = standing.roll_back(problem, open_instance(home), to, why)
+    except ModelRefused as error:  # nothing was wrong with the asking
+        refuse(str(error), FAILED)
+    except MLAssetsError as error:
+        refuse(str(error))
+    answer(as_json, entry, report.rollback_text(name, entry))
+
+
+@click.command()
+@click.argument("name")
+@click.argument("version", type=int)
+@click.option("--why", required=True, metavar="TEXT", help="The reason; kept in the ledger.")
+@json_option
+def approve(name: str, version: int, why: str, as_json: bool) -> None:
+    """Let the challenger that waits become champion, after every gate was asked again.
+
+    For problems that declare `promotion: {mode: approval}`.
+
+    \b
+    ml-assets approve churn 7 --why "checked by hand on the March invoices"
+    """
+    from ml_assets import report, standing
+
+    home = open_home()
+    problems, _ = load()
+    problem = find_problem(problems, name)
+    try:
+        entry = standing.approve(problem, open_instance(home), version, why)
+    except ModelRefused as error:
+        refuse(str(error), FAILED)
+    except MLAssetsError as error:
+        refuse(str(error))
+    answer(as_json, entry, report.approval_text(name, entry))
+
+
+@click.command()
+@click.argument("name")
+@click.argument("version", type=int, required=False)
+@json_option
+def reproduce(name: str, version: int | None, as_json: bool) -> None:
+    """Make a version again from its record, and compare digests. Default: the champion.
+
+    It ends with status 1 when something came out otherwise, and says what, and what may be why.
+
+    \b
+    ml-assets reproduce churn
+    ml-assets reproduce churn 3 --json
+    """
+    from ml_assets import report, standing
+
+    open_home()
+    problems, _ = load()
+    problem = find_problem(problems, name)
+    try:
+        shown = standing.reproduce(problem, version)
+    except ModelRefused as error:
+        refuse(str(error), FAILED)
+    except MLAssetsError as error:
+        refuse(str(error))
+    answer(as_json, shown, report.reproduction_text(shown))
+    sys.exit(DONE if shown["same"] else FAILED)

@@ -1,0 +1,161 @@
+"""Commands on declarations: write one, validate them."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ml_assets.command.terminal import DONE, WRONG, answer, declaration_trouble, json_option, refuse
+from ml_assets.errors import MLAssetsError, did_you_mean, shortened
+from ml_assets.resources.home import find_home, find_root, problems_folder
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--data",
+    required=True,
+    metavar="PATH",
+    help="A csv, csv.gz or parquet file; or where such files arrive: a glob, a folder, a URL.",
+)
+@click.option("--target", required=True, help="The column to be predicted.")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder of problems. Default: ML_ASSETS_DEFS.",
+)
+@click.option(
+    "--names",
+    "--columns",
+    "names",
+    help="Column names, comma-separated, for a csv without a header.",
+)
+@click.option(
+    "--task",
+    type=click.Choice(["binary", "multiclass", "regression"]),
+    help="Default: inferred from the target.",
+)
+@click.option("--time", metavar="COLUMN", help="Split by time: the past learns, the future judges.")
+@click.option("--in-order", is_flag=True, help="Split by time: the rows are in its order.")
+@click.option(
+    "--bad-lines", default=0, metavar="N", help="Leave out at most N csv lines of another width."
+)
+@json_option
+def new(
+    name: str,
+    data: str,
+    target: str,
+    folder: Path | None,
+    names: str | None,
+    as_json: bool,
+    **told: Any,
+) -> None:
+    """Declare a problem from its first data: writes defs/NAME/defs.yaml.
+
+    It reads the data, infers task, contract, key and split, and says what it inferred and why.
+
+    \b
+    ml-assets new churn --data data/churn.csv --target Churn
+    ml-assets new adult --data adult.csv --names age,job,income --target income
+    ml-assets new bikes --data 'landing/bikes/*.csv' --target rides --time date
+    """
+    from pydantic import ValidationError
+
+    from ml_assets.draft import Told, infer, render
+
+    root = find_root()
+    home = (folder.resolve() if folder else problems_folder(root)) / name
+    file = home / "defs.yaml"
+    if file.exists():
+        refuse(f"{file} exists already. Edit it, or remove its folder to begin anew.")
+    given = [n.strip() for n in names.split(",")] if names else None
+    try:
+        path, first = _first_file(data, root)
+        draft = infer(name, first, path, target, Told(given, **told))
+    except MLAssetsError as error:
+        refuse(str(error))
+    except ValidationError as error:
+        refuse("; ".join(e["msg"] for e in error.errors()))
+    home.mkdir(parents=True, exist_ok=True)
+    file.write_text(render(draft))
+    lines = [
+        f"Wrote {file}",
+        *(f"  {note}" for note in draft.notes),
+        "",
+        f"Next: ml-assets run {name}",
+    ]
+    document = {
+        "problem": name,
+        "file": str(file),
+        "inferred": draft.attributes,
+        "notes": draft.notes,
+    }
+    answer(as_json, document, "\n".join(lines))
+
+
+def _first_file(data: str, root: Path) -> tuple[str, Path]:
+    """It returns how a source is to be declared, and the first of its files.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    from ml_assets.errors import DatasetError
+    from ml_assets.landing import fetch, look
+    from ml_assets.problem import DatasetDeclaration
+
+    ending = "/" if data.endswith("/") or Path(data).is_dir() else ""
+    path = data
+    if "://" not in data:
+        shown = Path(data).absolute().parent.resolve() / Path(data).name
+        path = str(shown.relative_to(root) if shown.is_relative_to(root) else shown) + ending
+    declared = DatasetDeclaration(path=path, target="target", settle=0)
+    if not declared.is_landing and "://" not in path:
+        return path, (root / path).resolve()
+    found = look(root, declared, time.time()).arrived
+    if not found:
+        raise DatasetError(
+            f"No csv, csv.gz or parquet file at {data} yet: put the first one there."
+        )
+    return path, fetch(found[0], find_home().path / "fetched")
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@json_option
+def check(names: tuple[str, ...], as_json: bool) -> None:
+    """Validate declarations without running them.
+
+    Every key and word, every import path, every `.model.function`, every data file.
+
+    \b
+    ml-assets check
+    ml-assets check churn
+    """
+    from ml_assets import standing
+
+    faults: dict[str, list[str]] = {}
+    try:
+        from ml_assets.definitions import build, problems_of, tree
+
+        components = tree()
+        problems = problems_of(components)
+        build(components)
+    except Exception as error:
+        lines = declaration_trouble(error).split("\n")[1:]
+        faults["(loading)"] = [line.strip() for line in lines]
+        problems = {}
+    chosen = {n: p for n, p in problems.items() if not names or n in names}
+    unknown = [n for n in names if n not in problems and problems]
+    if unknown:
+        refuse(f"no problem {shortened(unknown)}.{did_you_mean(unknown[0], problems)}")
+    for name, problem in chosen.items():
+        if found := standing.faults(problem):
+            faults[name] = found
+    lines = [f"{n}: {f}" for n, found in faults.items() for f in found]
+    ok = [n for n in chosen if n not in faults]
+    text = "\n".join([*lines, *(f"{n}: ok" for n in ok)]) or "No problem yet."
+    answer(as_json, {"ok": not faults, "problems": list(chosen), "faults": faults}, text)
+    sys.exit(WRONG if faults else DONE)

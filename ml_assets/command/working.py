@@ -1,0 +1,74 @@
+"""Commands that start work: a run, the UI."""
+
+import sys
+
+import click
+
+from ml_assets.command.terminal import (
+    answer,
+    find_problem,
+    json_option,
+    load,
+    open_home,
+    open_instance,
+    progress,
+    refuse,
+    say,
+)
+from ml_assets.errors import MLAssetsError
+
+UI_PORT, MLFLOW_PORT = 3000, 5000
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="ASSET",
+    help="Only these assets: dataset, split, candidate/NAME, candidate, evaluation, challenger, production_model.",
+)
+@json_option
+def run(name: str, only: tuple[str, ...], as_json: bool) -> None:
+    """Bring a problem up to date and decide about production.
+
+    Progress while it works; at the end the leaderboard, the gates, the decision, and where to look.
+
+    \b
+    ml-assets run churn
+    ml-assets run churn --only candidate/ours --only evaluation
+    """
+    from ml_assets import report, running
+
+    home = open_home()
+    problems, definitions = load()
+    problem = find_problem(problems, name)
+    instance = open_instance(home)
+    try:
+        with progress() as tell:
+            outcome = running.run(definitions, instance, problem, only, tell)
+    except MLAssetsError as error:
+        refuse(str(error))
+    answer(as_json, outcome.document, "" if as_json else report.run_text(outcome.document))
+    sys.exit(outcome.status)
+
+
+@click.command()
+@click.option("--port", default=UI_PORT, show_default=True, help="Port of Dagster's UI.")
+@click.option("--mlflow-port", default=MLFLOW_PORT, show_default=True, help="Port of MLflow's UI.")
+def ui(port: int, mlflow_port: int) -> None:
+    """Start Dagster's webserver and daemon and MLflow's UI, on loopback.
+
+    They show the same state that `run` uses. Ctrl-C ends all of them.
+
+    \b
+    ml-assets ui
+    ml-assets ui --port 3001 --mlflow-port 5001
+    """
+    from ml_assets import ui as interface
+
+    home = open_home()
+    missing = [c for c in ("dagster", "mlflow") if not interface.beside(c)]
+    if missing:
+        refuse(f"`{missing[0]}` is not installed in this environment.")
+    interface.serve(home, port, mlflow_port, say)
