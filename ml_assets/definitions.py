@@ -12,9 +12,11 @@ import dagster as dg
 from dagster.components.core.component_tree import ComponentTree
 
 from ml_assets.components import MLProblem
+from ml_assets.components.aliases import build_alias_guard
 from ml_assets.components.ml_problem.job import forked
 from ml_assets.errors import DeclarationError
-from ml_assets.resources.home import find_root, problems_folder
+from ml_assets.resources.home import find_home, find_root, problems_folder
+from ml_assets.resources.stores import open_stores
 
 
 def _module(folder: Path) -> ModuleType:
@@ -57,12 +59,14 @@ def build(components: ComponentTree) -> dg.Definitions:
     An upstream asset that this code location does not define is another's: it is named here, so
     that its value can be loaded by the default IO manager.
     """
-    merged = components.build_defs()
-    named = [p.problem.dataset.asset for p in problems_of(components).values()]
+    merged, problems = components.build_defs(), problems_of(components)
+    named = [p.problem.dataset.asset for p in problems.values()]
     wanted = {dg.AssetKey(name.split("/")) for name in named if name}
     known = {key for asset in merged.assets or [] for key in _keys(asset)} if wanted else set()
     others = [dg.AssetSpec(key) for key in sorted(wanted - known)]
-    return dg.Definitions.merge(merged, dg.Definitions(assets=others, executor=forked()))
+    guard = build_alias_guard(list(problems), open_stores(find_home(find_root())))
+    ours = dg.Definitions(assets=others, sensors=[guard], executor=forked())
+    return dg.Definitions.merge(merged, ours)
 
 
 def _keys(asset: object) -> set[dg.AssetKey]:

@@ -27,7 +27,14 @@ def run_text(document: dict[str, Any]) -> str:
     if document["challenger"]:
         metrics = document["challenger"]["metrics"]
         shown = ", ".join(f"{k} {v:.4g}" for k, v in list(metrics.items())[:6])
-        lines += [f"Challenger {document['challenger']['candidate']} on test: {shown}", ""]
+        lines.append(f"Challenger {document['challenger']['candidate']} on test: {shown}")
+        before = document["challenger"]["judged_before"]
+        if before:
+            lines.append(
+                f"{before} other challenger{'s were' if before > 1 else ' was'} judged on these "
+                "test rows before: each is another chance for luck to look like skill."
+            )
+        lines.append("")
     if document["gates"]:
         lines.append("Gates")
         for g in document["gates"]:
@@ -117,7 +124,8 @@ def history_text(shown: dict[str, Any]) -> str:
         lines.append(
             f"{e['at']}  {e['event']:<14}  {who}" + (f", by {e['actor']}" if e["actor"] else "")
         )
-        lines.append(f"    {e['reason']}")
+        gate = f"{e['gate']} until {e['until']}: " if e["gate"] else ""
+        lines.append(f"    {gate}{e['reason']}")
     live = f"version {shown['champion']}" if shown["champion"] else "none"
     when = f"at {shown['at']}" if shown["at"] else "now"
     return "\n".join([*lines, f"Champion {when}: {live}"])
@@ -156,6 +164,15 @@ def approval_text(name: str, entry: dict[str, Any]) -> str:
     return (
         f"{name}: version {entry['version']} ({entry['candidate']}) was verified and serves now"
         f"{before}.\nReason: {entry['reason']}"
+    )
+
+
+def override_text(name: str, entry: dict[str, Any]) -> str:
+    """It returns what an override did, for people."""
+    return (
+        f"{name}: version {entry['version']} may pass `{entry['gate']}` until {entry['until']}, if "
+        f"every other gate holds and it is better: `ml-assets run {name}`.\n"
+        f"Reason: {entry['reason']}"
     )
 
 

@@ -101,6 +101,8 @@ def history(component: "MLProblem", at: str | None) -> dict[str, Any]:
         "actor",
         "run_id",
         "file",
+        "gate",
+        "until",
     )
     told = ("dataset_version", "config_digest", "code_version", "model_digest", "metrics")
     return {
@@ -108,7 +110,12 @@ def history(component: "MLProblem", at: str | None) -> dict[str, Any]:
         "at": at,
         "champion": made[-1]["version"] if made else None,
         "entries": [
-            {"at": _time(e["at"]), **{k: e.get(k) for k in (*kept, *told)}} for e in entries
+            {
+                **{k: e.get(k) for k in (*kept, *told)},
+                "at": _time(e["at"]),
+                "until": _time(e["until"]) if "until" in e else None,
+            }
+            for e in entries
         ],
     }
 
@@ -216,6 +223,23 @@ def approve(
     assert made.champion is not None
     instance.report_runless_asset_event(changed(component.problem.name, made.champion, "Approved"))
     return made.champion
+
+
+def override(
+    component: "MLProblem", version: int, gate: str, why: str, until: str
+) -> dict[str, Any]:
+    """It lets one version pass one gate until a time, and returns the ledger's entry.
+
+    Raises:
+        DeclarationError: `until` is no time.
+        PromotionRefused: there is no such gate, or it cannot be overridden, or without a reason.
+        ModelRefused: there is no such version.
+    """
+    from ml_assets.round.override import override as overridden
+
+    asked = _asked(component, "override")
+    entry = overridden(asked, version, gate, why, _seconds(until))
+    return {**entry, "until": _time(entry["until"])}
 
 
 def reproduce(component: "MLProblem", version: int | None) -> dict[str, Any]:

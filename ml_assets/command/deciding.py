@@ -125,6 +125,34 @@ def approve(name: str, version: int, why: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
+@click.argument("version", type=int)
+@click.argument("gate")
+@click.option("--why", required=True, metavar="TEXT", help="The reason; kept in the ledger.")
+@click.option("--until", required=True, metavar="TIME", help="When it ends, like 2030-12-31 (UTC).")
+@json_option
+def override(name: str, version: int, gate: str, why: str, until: str, as_json: bool) -> None:
+    """Let one version pass one gate that it fails, until a time.
+
+    GATE is named as its check is. All other gates are asked, and it must still be better than the
+    champion. The ledger keeps who, why and until when.
+
+    \b
+    ml-assets override churn 7 answers_in_time --until 2030-12-31 --why "new servers on Monday"
+    """
+    from ml_assets import report, standing
+
+    open_home()
+    problems, _ = load()
+    problem = find_problem(problems, name)
+    try:
+        entry = standing.override(problem, version, gate, why, until)
+    except MLAssetsError as error:
+        refuse(str(error))
+    answer(as_json, entry, report.override_text(name, entry))
+
+
+@click.command()
+@click.argument("name")
 @click.argument("version", type=int, required=False)
 @json_option
 def reproduce(name: str, version: int | None, as_json: bool) -> None:

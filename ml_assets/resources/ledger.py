@@ -16,7 +16,8 @@ from typing import Any
 
 from ml_assets.errors import PromotionRefused
 
-PROMOTION, HOLD, ROLLBACK = "promotion", "hold", "rollback"
+PROMOTION, HOLD, ROLLBACK, OVERRIDE = "promotion", "hold", "rollback", "override"
+ALIAS_REPAIRED = "alias repaired"
 MAKES_CHAMPION = (PROMOTION, ROLLBACK)
 
 

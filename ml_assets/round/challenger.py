@@ -18,10 +18,12 @@ from ml_assets.gates import challenger as gates
 from ml_assets.gates import failures
 from ml_assets.gates.rows import Answers
 from ml_assets.resources.lake import Entry, read_table, write_table
+from ml_assets.resources.ledger import HOLD, PROMOTION
 from ml_assets.resources.registry import CHALLENGER, Version
 from ml_assets.round import CARD, PREDICTIONS, Made, Round
 from ml_assets.round.candidate import provenance
 from ml_assets.round.evaluation import EvaluationMade, make_evaluation
+from ml_assets.round.override import overridden
 from ml_assets.round.split import SplitMade, part_rows
 from ml_assets.verification import GOLDEN_FILE, MODEL_FILE, golden, load_verified
 
@@ -40,6 +42,8 @@ class ChallengerMade(Made):
         metrics: its metrics on test.
         select: the metric that ranks.
         model_digest: SHA-256 of its model file.
+        judged_before: how many other challengers were judged on these very test rows; each of
+            them was another chance for luck to look like skill.
     """
 
     name: str
@@ -49,6 +53,7 @@ class ChallengerMade(Made):
     metrics: dict[str, float]
     select: str
     model_digest: str
+    judged_before: int
 
 
 def make_challenger(round_: Round) -> ChallengerMade:
@@ -100,17 +105,27 @@ def judge(round_: Round) -> ChallengerMade:
     def answers() -> Answers:
         return _answers(round_, split, scored, model, card["bytes"])
 
+    version = _registered(round_, evaluated, model)
     return ChallengerMade(
-        gates.ask(seen, round_.problem, answers),
+        overridden(round_, gates.ask(seen, round_.problem, answers), version.number),
         reused,
         evaluated.winner,
         scored,
         split,
-        _registered(round_, evaluated, model),
+        version,
         record["metrics"],
         evaluated.metric,
         card["model_digest"],
+        _judged_before(round_, split, card["model_digest"]),
     )
+
+
+def _judged_before(round_: Round, split: SplitMade, model_digest: str) -> int:
+    """It returns how many other models were decided about by these test rows."""
+    entries = round_.stores.ledger.entries(round_.problem.name)
+    here = [e for e in entries if e.get("test") == split.digests["test"]]
+    judged = {e["model_digest"] for e in here if e["event"] in (PROMOTION, HOLD)}
+    return len(judged - {model_digest})
 
 
 def _answers(

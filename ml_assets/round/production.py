@@ -14,6 +14,7 @@ from ml_assets.resources.lake import read_table
 from ml_assets.resources.ledger import HOLD, PROMOTION
 from ml_assets.resources.registry import CHAMPION
 from ml_assets.round import CARD, PREDICTIONS, Made, Round
+from ml_assets.round.alias import mend
 from ml_assets.round.candidate import provenance
 from ml_assets.round.challenger import ChallengerMade, judge, score_on_test
 from ml_assets.round.record import keep_record
@@ -75,11 +76,10 @@ def _decided(round_: Round, approval: Approval | None) -> ProductionMade | None:
         *challenger.split.verdicts,
         *challenger.verdicts,
     ]
+    mend(round_.stores, round_.problem.name, round_.clock(), round_.run.run_id)
     before = round_.stores.ledger.champion(round_.problem.name)
     if failures(verdicts):
         return ProductionMade(verdicts, False, None, before, challenger, None)
-    if before is not None:
-        _mirror(round_, before)
     champion = _compared(round_, before, challenger)
     rolled = round_.stores.ledger.withdrawn(round_.problem.name, challenger.model_digest)
     decision = decide(challenger.model_digest, champion, rolled["reason"] if rolled else None)
@@ -92,6 +92,7 @@ def _decided(round_: Round, approval: Approval | None) -> ProductionMade | None:
     if not recorded:
         return None
     evidence = asdict(comparison) if comparison else {}
+    evidence["judged_before"] = challenger.judged_before
     better = Verdict(
         "beats_the_champion", isinstance(decision, Promote), decision.reason, evidence, "warn"
     )
@@ -111,29 +112,6 @@ def _verify(round_: Round, challenger: ChallengerMade) -> None:
         raise ModelRefused(
             f"Version {version.number} of {round_.problem.name} holds another model than the one "
             "that was judged. Somebody changed it in the registry; production stays."
-        )
-
-
-def _mirror(round_: Round, champion: dict[str, Any]) -> None:
-    """It makes the alias agree with the ledger, after a crash between the two or a stray hand."""
-    name, stores = round_.problem.name, round_.stores
-    found = stores.registry.pointed(name, CHAMPION)
-    if found == champion["version"]:
-        return
-    with stores.ledger.deciding(name) as deciding:
-        if stores.ledger.champion(name) != champion:
-            return
-        stores.registry.point(name, CHAMPION, champion["version"])
-        deciding.append(
-            {
-                "event": "alias repaired",
-                "at": round_.clock(),
-                "version": champion["version"],
-                "found": found,
-                "run_id": round_.run.run_id,
-                "reason": f"The alias champion pointed at {found or 'nothing'}; the ledger says "
-                f"version {champion['version']}.",
-            }
         )
 
 
@@ -201,11 +179,13 @@ def _recorded(
         "comparison": asdict(comparison) if comparison else None,
         "metrics": challenger.metrics,
         "gates": [
-            {"name": v.name, "passed": v.passed, "reason": v.reason} for v in challenger.verdicts
+            {"name": v.name, "passed": v.passed, "reason": v.reason, "mode": v.mode}
+            for v in challenger.verdicts
         ],
         "actor": round_.actor,
         "run_id": round_.run.run_id,
         "test": challenger.split.digests["test"],
+        "judged_before": challenger.judged_before,
         "record": keep_record(round_, challenger.split),
         **provenance(round_, challenger.split),
     }

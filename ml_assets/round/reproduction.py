@@ -123,7 +123,7 @@ def _entry(round_: Round, version: int | None) -> dict[str, Any]:
         if entry is None:
             raise PromotionRefused(f"{name} has no champion yet. Name a version.")
         return entry
-    known = [e for e in ledger.entries(name) if e.get("model_digest")]
+    known = [e for e in ledger.entries(name) if e.get("candidate")]
     found = [e for e in known if e["version"] == version]
     if not found:
         there = shortened(dict.fromkeys(str(e["version"]) for e in known)) or "none"
