@@ -100,3 +100,15 @@ def awaiting(decision: Promote | Hold, version: int, approval: Approval | None) 
     if approval is None or approval.version != version:
         return Hold(f"Version {version} waits for approval. {decision.reason}")
     return Promote(f"Approved by {approval.actor}: {approval.why.rstrip('.')}. {decision.reason}")
+
+
+def compared_only(decision: Promote | Hold, otherwise: str) -> Promote | Hold:
+    """It returns the decision of a run that only compares: never a promotion.
+
+    Args:
+        decision: what it would be.
+        otherwise: what the run does otherwise than declared.
+    """
+    if isinstance(decision, Hold):
+        return decision
+    return Hold(f"This run only compares, with {otherwise}. {decision.reason}")

@@ -10,6 +10,8 @@ from ml_assets.metric import METRICS
 def run_text(document: dict[str, Any]) -> str:
     """It returns what a run came to: leaderboard, gates, decision, and where to look."""
     lines: list[str] = []
+    if document["otherwise"]:
+        lines += [f"With {document['otherwise']}", ""]
     board = document["candidates"]
     if board:
         ranked = _board(board, document["select"], document["winner"])

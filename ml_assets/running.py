@@ -13,6 +13,7 @@ import dagster as dg
 
 from ml_assets.errors import MLAssetsError, did_you_mean
 from ml_assets.metric import DEFAULT_SELECT, METRICS
+from ml_assets.problem import Parameters
 from ml_assets.standing import champion, refused_in, stores_of
 
 if TYPE_CHECKING:
@@ -120,21 +121,34 @@ def run(
     instance: dg.DagsterInstance,
     component: "MLProblem",
     only: tuple[str, ...],
+    given: Parameters,
     say: Callable[[str], None],
 ) -> Outcome:
     """It runs a problem's job, or some of its assets, and returns what that came to.
 
+    Args:
+        definitions: the code location.
+        instance: where the run is recorded.
+        component: the problem.
+        only: names of assets; all when empty.
+        given: what this run does otherwise than declared.
+        say: where progress goes.
+
     Raises:
-        MLAssetsError: `only` names no asset of the problem.
+        MLAssetsError: `only` names no asset of the problem, or `given` cannot be done.
     """
     from dagster._core.utils import make_new_run_id
 
+    from ml_assets.components.ml_problem.parameters import run_config
+    from ml_assets.round.parameters import changed, told_otherwise
+
+    otherwise = told_otherwise(component.problem, changed(component.problem, given), given)
     problem = component.problem
     job = definitions.resolve_job_def(problem.name)
     selection = _selected(component, job, only) if only else None
     run_id = make_new_run_id()
     watched = Watched(say, problem.name)
-    say(f"{problem.name}: run {run_id}")
+    say(f"{problem.name}: run {run_id}" + (f", with {otherwise}" if otherwise else ""))
     instance.add_event_listener(run_id, watched.see)
     began = time.perf_counter()
     result = job.execute_in_process(
@@ -142,11 +156,18 @@ def run(
         run_id=run_id,
         asset_selection=selection,
         raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        tags={"ml_assets/problem": problem.name, "ml_assets/started_by": "ml-assets run"},
+        run_config={
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            **run_config(problem, given),
+        },
+        tags={
+            **({"ml_assets/otherwise": otherwise} if otherwise else {}),
+            "ml_assets/problem": problem.name,
+            "ml_assets/started_by": "ml-assets run",
+        },
     )
     say(f"  {'done' if result.success else 'failed'} in {time.perf_counter() - began:.1f} s\n")
-    document = _document(component, run_id, watched, result.success)
+    document = _document(component, run_id, watched, result.success) | {"otherwise": otherwise}
     wrong = [m for classes, m in watched.failed.values() if any(c in _WRONG_INPUT for c in classes)]
     refused = bool(document["dataset"]["quarantined"])
     failed = WRONG if wrong and not document["gates"] else FAILED

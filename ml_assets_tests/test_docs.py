@@ -52,7 +52,11 @@ def test_every_field_is_described_and_in_the_reference(record: type[BaseModel]):
 
 
 def test_every_record_of_a_declaration_is_looked_for():
-    assert {r.__name__ for r in RECORDS} == {"Problem", *Problem.model_json_schema()["$defs"]}
+    assert {r.__name__ for r in RECORDS} == {
+        "Problem",
+        "Parameters",
+        *Problem.model_json_schema()["$defs"],
+    }
 
 
 @pytest.mark.parametrize("name", [*GATES, *METRICS, *problem.SHORT_NAMES])

@@ -28,8 +28,21 @@ UI_PORT, MLFLOW_PORT = 3000, 5000
     metavar="ASSET",
     help="Only these assets: dataset, split, candidate/NAME, candidate, evaluation, challenger, production_model.",
 )
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Otherwise than declared, in this run: candidates.NAME.PARAMETER, only, "
+    "gates.NAME.THRESHOLD, data, dataset_version, transform, threshold, class_weight, select, seed.",
+)
+@click.option(
+    "--promote", is_flag=True, help="A run with --set may promote; without, it only compares."
+)
 @json_option
-def run(name: str, only: tuple[str, ...], as_json: bool) -> None:
+def run(
+    name: str, only: tuple[str, ...], settings: tuple[str, ...], promote: bool, as_json: bool
+) -> None:
     """Bring a problem up to date and decide about production.
 
     Progress while it works; at the end the leaderboard, the gates, the decision, and where to look.
@@ -37,8 +50,10 @@ def run(name: str, only: tuple[str, ...], as_json: bool) -> None:
     \b
     ml-assets run churn
     ml-assets run churn --only candidate/ours --only evaluation
+    ml-assets run churn --set candidates.random_forest.n_estimators=300
     """
     from ml_assets import report, running
+    from ml_assets.problem import parameters
 
     home = open_home()
     problems, definitions = load()
@@ -46,7 +61,8 @@ def run(name: str, only: tuple[str, ...], as_json: bool) -> None:
     instance = open_instance(home)
     try:
         with progress() as tell:
-            outcome = running.run(definitions, instance, problem, only, tell)
+            given = parameters(list(settings), promote)
+            outcome = running.run(definitions, instance, problem, only, given, tell)
     except MLAssetsError as error:
         refuse(str(error))
     answer(as_json, outcome.document, "" if as_json else report.run_text(outcome.document))

@@ -13,6 +13,7 @@ from ml_assets.metric import METRICS, gain
 from ml_assets.problem import (
     BeatsBaselineGate,
     ClassShareGate,
+    GateDeclaration,
     LatencyGate,
     MetricGate,
     Problem,
@@ -140,10 +141,20 @@ def ask(
         answers: what gives its answers row by row; without it, gates on rows are not asked.
         names_only: of gates on rows, the verdicts' names are given before anything is known.
     """
-    verdicts = [predictions_are_complete(seen)]
     declared = list(problem.gates)
     if not any(isinstance(g, BeatsBaselineGate) for g in declared):
         declared.append(BeatsBaselineGate(beats="baseline"))
+    asked = _verdicts(seen, declared, answers, names_only)
+    return named_apart([predictions_are_complete(seen), *asked])
+
+
+def _verdicts(
+    seen: Seen,
+    declared: list[GateDeclaration],
+    answers: "Callable[[], Answers] | None",
+    names_only: bool,
+) -> list[Verdict]:
+    verdicts = []
     for gate in declared:
         if getattr(gate, "mode", "enforce") == "off":
             continue
@@ -159,10 +170,19 @@ def ask(
             verdicts.append(Verdict(name_of(gate), False, "", {}, getattr(gate, "mode", "enforce")))
         elif type(gate) in ASKED and answers is not None:
             verdicts.append(ASKED[type(gate)](answers(), gate))
-    return named_apart(verdicts)
+    return verdicts
 
 
 def expected(problem: Problem) -> list[Verdict]:
     """It returns the verdicts that `ask` will give, before anything is known: names and modes."""
     nothing = Seen("test", 0, {}, 0, 0.0, "", None, None)
     return ask(nothing, problem, names_only=True)
+
+
+def named(problem: Problem) -> dict[str, GateDeclaration]:
+    """It returns the declared gates by the names of their checks."""
+    on = [g for g in problem.gates if getattr(g, "mode", "enforce") != "off"]
+    nothing = Seen("test", 0, {}, 0, 0.0, "", None, None)
+    alone = [v for g in on for v in _verdicts(nothing, [g], None, True)]
+    asked = [g for g in on if _verdicts(nothing, [g], None, True)]
+    return dict(zip((v.name for v in named_apart(alone)), asked, strict=True))

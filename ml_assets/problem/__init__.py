@@ -38,6 +38,7 @@ from ml_assets.problem.gates import (
     MetricGate,
     known_metric,
 )
+from ml_assets.problem.parameters import Parameters, parameters
 
 __all__ = [
     "DEFAULT_CANDIDATES",
@@ -56,6 +57,7 @@ __all__ = [
     "LatencyGate",
     "MetricGate",
     "Mode",
+    "Parameters",
     "Problem",
     "PromotionDeclaration",
     "Range",
@@ -64,6 +66,7 @@ __all__ = [
     "SplitDeclaration",
     "Task",
     "TimeBy",
+    "parameters",
 ]
 
 Task = Literal["binary", "multiclass", "regression"]

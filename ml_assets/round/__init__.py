@@ -33,6 +33,9 @@ class Round:
         run: the Dagster run that it happens in.
         actor: who started it.
         clock: seconds since 1970.
+        otherwise: what this run does otherwise than declared; empty for a run like any other.
+        promotes: a fit and better challenger becomes champion.
+        dataset_version: the version of the dataset that is looked at; None for the current one.
     """
 
     problem: Problem
@@ -41,6 +44,9 @@ class Round:
     run: DagsterRun
     actor: str = ""
     clock: Callable[[], float] = time.time
+    otherwise: str = ""
+    promotes: bool = True
+    dataset_version: str | None = None
 
     def find(self, noun: str, key: str) -> Entry | None:
         """It returns what this problem's lake has under a key, or None.

@@ -111,6 +111,7 @@ def provenance(round_: Round, split: SplitMade) -> dict[str, str]:
         "split": split.entry.digest,
         "config_digest": digest_of(round_.problem),
         "code_version": __version__,
+        **({"otherwise": round_.otherwise} if round_.otherwise else {}),
     }
 
 

@@ -59,7 +59,8 @@ class ChallengerMade(Made):
 def make_challenger(round_: Round) -> ChallengerMade:
     """It judges the leader of the evaluation, and registers it.
 
-    The alias `challenger` moves to it only when every enforced gate holds.
+    The alias `challenger` moves to it only when every enforced gate holds, and not in a run that
+    only compares.
 
     Raises:
         NotMaterialized: no candidate is eligible.
@@ -68,7 +69,8 @@ def make_challenger(round_: Round) -> ChallengerMade:
     made = judge(round_)
     registry, name = round_.stores.registry, round_.problem.name
     fate = "failed" if failures(made.verdicts) else "passed"
-    if fate == "passed" and registry.pointed(name, CHALLENGER) != made.version.number:
+    moves = fate == "passed" and round_.promotes
+    if moves and registry.pointed(name, CHALLENGER) != made.version.number:
         registry.point(name, CHALLENGER, made.version.number)
     if made.version.tags.get("gates") != fate:
         registry.tag(name, made.version.number, gates=fate)

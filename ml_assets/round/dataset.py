@@ -17,7 +17,7 @@ from ml_assets import __version__
 from ml_assets.data_file import load
 from ml_assets.dataset import Profile, describe
 from ml_assets.digest import digest_of
-from ml_assets.errors import DatasetError, NotMaterialized
+from ml_assets.errors import DatasetError, NotMaterialized, shortened
 from ml_assets.gates import Verdict, failures
 from ml_assets.gates import dataset as gates
 from ml_assets.integrity import inspected
@@ -88,8 +88,21 @@ def make_dataset(round_: Round, given: Any = None) -> DatasetMade:
     Raises:
         DatasetError: no rows can be had.
     """
+    if round_.dataset_version is not None:
+        return _again(round_)
     with round_.stores.lake.lock(round_.problem.name):
         return _made(round_, table_of(round_), given)
+
+
+def _again(round_: Round) -> DatasetMade:
+    """It returns an earlier version of the dataset, asked by today's gates."""
+    entry, profile = current_dataset(round_)
+    verdicts = gates.ask(profile, round_.problem, ())
+    manifest, source = entry.json(MANIFEST), str(entry.facts["source"])
+    folder = table_of(round_).folder.with_name(manifest["table"])
+    arrived = Arrived([StoredFile(**f) for f in manifest["files"]])
+    rows = dataset_rows(round_, entry)
+    return DatasetMade(verdicts, True, entry, profile, source, rows, arrived, None, folder)
 
 
 def _made(round_: Round, table: Table, given: Any) -> DatasetMade:
@@ -232,13 +245,27 @@ def current_dataset(round_: Round) -> tuple[Entry, Profile]:
     Raises:
         NotMaterialized: there is none, or it was read under another declaration.
     """
-    problem = round_.problem
-    entry = round_.stores.lake.current(problem.name, "dataset")
+    problem, version = round_.problem, round_.dataset_version
+    if version is None:
+        entry = round_.stores.lake.current(problem.name, "dataset")
+    else:
+        entry = _of_version(round_, version)
     if entry.facts["reading"] != _seeing(round_):
         raise NotMaterialized(
             f"{problem.name}/dataset was read under another declaration. Materialize it again."
         )
     return entry, Profile.from_record(entry.json(PROFILE))
+
+
+def _of_version(round_: Round, version: str) -> Entry:
+    name = round_.problem.name
+    there = round_.stores.lake.entries(name, "dataset")
+    found = {e.digest: e for e in there if e.digest.startswith(version)}
+    if len(found) != 1 or not version:
+        known = shortened(dict.fromkeys(e.digest[:16] for e in there))
+        how = "Several versions begin" if found else "No version begins"
+        raise NotMaterialized(f"{name}/dataset: {how} with `{version}`. There are: {known}.")
+    return next(iter(found.values()))
 
 
 def make_quarantine(round_: Round, arrived: Arrived) -> QuarantineMade:

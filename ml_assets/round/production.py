@@ -9,7 +9,7 @@ from ml_assets.digest import file_digest
 from ml_assets.errors import MLAssetsError, ModelRefused, PromotionRefused
 from ml_assets.gates import Verdict, failures
 from ml_assets.gates import dataset as dataset_gates
-from ml_assets.promotion import Approval, Champion, Hold, Promote, awaiting, decide
+from ml_assets.promotion import Approval, Champion, Hold, Promote, awaiting, compared_only, decide
 from ml_assets.resources.lake import read_table
 from ml_assets.resources.ledger import HOLD, PROMOTION
 from ml_assets.resources.registry import CHAMPION
@@ -83,7 +83,9 @@ def _decided(round_: Round, approval: Approval | None) -> ProductionMade | None:
     champion = _compared(round_, before, challenger)
     rolled = round_.stores.ledger.withdrawn(round_.problem.name, challenger.model_digest)
     decision = decide(challenger.model_digest, champion, rolled["reason"] if rolled else None)
-    if round_.problem.promotion.mode == "approval":
+    if not round_.promotes:
+        decision = compared_only(decision, round_.otherwise)
+    elif round_.problem.promotion.mode == "approval":
         decision = awaiting(decision, challenger.version.number, approval)
     if isinstance(decision, Promote):
         _verify(round_, challenger)

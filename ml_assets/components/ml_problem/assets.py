@@ -14,6 +14,7 @@ import dagster as dg
 
 import ml_assets
 from ml_assets.components.ml_problem import checks
+from ml_assets.components.ml_problem.parameters import given_to, resource_of
 from ml_assets.digest import digest_of
 from ml_assets.gates import Verdict, failures
 from ml_assets.problem import CandidateDeclaration, Problem
@@ -51,6 +52,15 @@ def round_of(context: Any, problem: Problem, folder: Path | None, stores: Stores
 
     run = context.run
     return Round(problem, folder, stores, DagsterRun(run.run_id, run.job_name), actor_of(run.tags))
+
+
+def parametrized(context: Any, problem: Problem, folder: Path | None) -> "Round":
+    """It returns the round of an asset's step, with the parameters of its run."""
+    from ml_assets.round.parameters import with_parameters
+
+    given = given_to(context, problem)
+    stores: Stores = getattr(context.resources, RESOURCE)
+    return with_parameters(round_of(context, problem, folder, stores), given)
 
 
 def actor_of(tags: Mapping[str, str]) -> str:
@@ -107,16 +117,15 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         specs=specs,
         ins={"given": dg.AssetIn(upstream)} if upstream else None,
         can_subset=landing,  # whoever asks for one of the two need not name the other
+        required_resource_keys={RESOURCE, resource_of(problem)},
         check_specs=checks.dataset_specs(key, problem)
         + ([checks.spec(quarantine, "every_batch_is_accepted", "warn")] if landing else []),
     )
-    def dataset(
-        context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores], **given: Any
-    ) -> Iterator[Any]:
+    def dataset(context: dg.AssetExecutionContext, **given: Any) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.dataset import make_dataset, make_quarantine
 
-        round_ = round_of(context, problem, folder, ml_assets)
+        round_ = parametrized(context, problem, folder)
         made = make_dataset(round_, given.get("given"))
         context.log.info(_said("dataset", made.reused, made.verdicts))
         if quarantine in context.selected_asset_keys:
@@ -157,15 +166,14 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
             )
             for part in PARTS
         ],
+        required_resource_keys={RESOURCE, resource_of(problem)},
         check_specs=checks.split_specs(keys, problem),
     )
-    def split(
-        context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
-    ) -> Iterator[Any]:
+    def split(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.split import make_split
 
-        round_ = round_of(context, problem, folder, ml_assets)
+        round_ = parametrized(context, problem, folder)
         made = make_split(round_)
         context.log.info(_said("split", made.reused, made.verdicts))
         if not failures(made.verdicts):
@@ -176,7 +184,9 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
                     metadata=metadata.of_part(
                         made,
                         part,
-                        ml_assets.lake.head(made.entry, f"{part}.parquet", metadata.PREVIEW_ROWS),
+                        round_.stores.lake.head(
+                            made.entry, f"{part}.parquet", metadata.PREVIEW_ROWS
+                        ),
                     ),
                 )
         for verdict in made.verdicts:
@@ -202,23 +212,27 @@ def _candidate(
             declared, transform, sources, problem.class_weight, problem.threshold, problem.seed
         ),
         output_required=False,
+        required_resource_keys={RESOURCE, resource_of(problem)},
         check_specs=[dg.AssetCheckSpec("is_fitted", asset=key, description="It was fitted.")],
         **_common(problem, {"scikitlearn", "mlflow"}),
     )
-    def candidate(
-        context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
-    ) -> Iterator[Any]:
+    def candidate(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.candidate import make_candidate
 
-        made = make_candidate(round_of(context, problem, folder, ml_assets), name)
+        round_ = parametrized(context, problem, folder)
+        if name not in round_.problem.contenders():
+            left = Verdict("is_fitted", True, "It does not take part in this run.")
+            yield from checks.results(key, [left])
+            return
+        made = make_candidate(round_, name)
         if made.entry is None:
             context.log.error(f"candidate {name} failed: {made.error}")
         else:
             context.log.info(_said(f"candidate {name}", made.reused, made.verdicts))
             yield dg.MaterializeResult(
                 data_version=dg.DataVersion(made.entry.digest[:16]),
-                metadata=metadata.of_candidate(made, problem.name, ml_assets.registry),
+                metadata=metadata.of_candidate(made, problem.name, round_.stores.registry),
             )
         yield from checks.results(key, made.verdicts)
 
@@ -236,13 +250,14 @@ def _evaluation(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         name=f"{problem.name}__rank",
         ins={"after": dg.In(dg.Nothing)},
         out=dg.Out(dg.Nothing),
+        required_resource_keys={RESOURCE, resource_of(problem)},
         code_version=_code(problem.select, sorted(after), problem.gates),
     )
-    def rank(context: dg.OpExecutionContext, ml_assets: dg.ResourceParam[Stores]) -> Iterator[Any]:
+    def rank(context: dg.OpExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.evaluation import make_evaluation
 
-        made = make_evaluation(round_of(context, problem, folder, ml_assets))
+        made = make_evaluation(parametrized(context, problem, folder))
         context.log.info(_said("evaluation", made.reused, made.verdicts))
         yield dg.Output(
             None,
@@ -274,17 +289,16 @@ def _challenger(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         "registered as a version. The alias `challenger` moves to it only if the gates hold.",
         code_version=_code(problem.gates, problem.select),
         output_required=False,
+        required_resource_keys={RESOURCE, resource_of(problem)},
         check_specs=checks.challenger_specs(key, problem),
         **_common(problem, {"scikitlearn", "mlflow"}),
     )
-    def challenger(
-        context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
-    ) -> Iterator[Any]:
+    def challenger(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.challenger import make_challenger
         from ml_assets.round.evaluation import make_evaluation
 
-        round_ = round_of(context, problem, folder, ml_assets)
+        round_ = parametrized(context, problem, folder)
         eligible = make_evaluation(round_).verdicts
         if failures(eligible):
             yield from checks.results(key, eligible)
@@ -293,7 +307,7 @@ def _challenger(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         context.log.info(_said("challenger", made.reused, made.verdicts))
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(made.model_digest[:16]),
-            metadata=metadata.of_challenger(made, problem.name, ml_assets.registry),
+            metadata=metadata.of_challenger(made, problem.name, round_.stores.registry),
         )
         yield from checks.results(key, [*eligible, *made.verdicts])
 
@@ -311,6 +325,7 @@ def _production_model(problem: Problem, folder: Path | None) -> dg.AssetsDefinit
         "production stays as it is.",
         code_version=_code(problem.gates, problem.promotion),
         output_required=False,
+        required_resource_keys={RESOURCE, resource_of(problem)},
         check_specs=[
             dg.AssetCheckSpec(
                 "every_gate_holds",
@@ -322,14 +337,13 @@ def _production_model(problem: Problem, folder: Path | None) -> dg.AssetsDefinit
         ],
         **_common(problem, {"mlflow"}),
     )
-    def production_model(
-        context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
-    ) -> Iterator[Any]:
+    def production_model(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.promotion import Promote
         from ml_assets.round.production import make_production
 
-        made = make_production(round_of(context, problem, folder, ml_assets))
+        round_ = parametrized(context, problem, folder)
+        made = make_production(round_)
         failed = failures(made.verdicts)
         reason = " ".join(f"{v.name}: {v.reason}" for v in failed)
         asked = [v for v in made.verdicts if v.name != "beats_the_champion"]
@@ -341,7 +355,7 @@ def _production_model(problem: Problem, folder: Path | None) -> dg.AssetsDefinit
         if isinstance(made.decision, Promote):
             yield dg.MaterializeResult(
                 data_version=dg.DataVersion(made.challenger.model_digest[:16]),
-                metadata=metadata.of_production(made, problem.name, ml_assets.registry),
+                metadata=metadata.of_production(made, problem.name, round_.stores.registry),
             )
         yield from checks.results(key, [everything])
         compared = [v for v in made.verdicts if v.name == "beats_the_champion"]

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from ml_assets.components.ml_problem.assets import RESOURCE, build_assets
 from ml_assets.components.ml_problem.decisions import build_approvals, build_decisions
-from ml_assets.components.ml_problem.job import build_job
+from ml_assets.components.ml_problem.job import build_job, build_variants
+from ml_assets.components.ml_problem.parameters import build_parameters, resource_of
 from ml_assets.components.ml_problem.scaffolder import MLProblemScaffolder
 from ml_assets.components.ml_problem.sensor import build_sensor
 from ml_assets.problem import Problem
@@ -78,7 +79,10 @@ class MLProblem(dg.Component):
             sensors.append(build_approvals(self.problem, decisions[-1], stores))
         return dg.Definitions(
             assets=build_assets(self.problem, self.folder),
-            jobs=[job, *decisions],
+            jobs=[job, build_variants(self.problem), *decisions],
             sensors=sensors,
-            resources={RESOURCE: stores},
+            resources={
+                RESOURCE: stores,
+                resource_of(self.problem): build_parameters(self.problem),
+            },
         )

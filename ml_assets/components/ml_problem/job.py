@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from ml_assets.components.ml_problem.parameters import config_of_variants, variants
 from ml_assets.problem import Problem
 
 # What a step uses: imported once in the fork server, so that a step starts in half a second.
@@ -34,4 +35,18 @@ def build_job(problem: Problem) -> Any:
         description=f"Bring {problem.name} up to date: data, candidates, decision.",
         executor_def=forked(),
         tags={"ml_assets/problem": problem.name},
+    )
+
+
+def build_variants(problem: Problem) -> Any:
+    """It returns the job of a backfill: one run for each set of parameters, none promotes."""
+    return dg.define_asset_job(
+        f"{problem.name}_variants",
+        selection=dg.AssetSelection.key_prefixes([problem.name]),
+        description=f"Compare variants of {problem.name}: each partition is a run with other "
+        "parameters, named by them, like `candidates.random_forest.n_estimators=300; seed=1`.",
+        executor_def=forked(),
+        tags={"ml_assets/problem": problem.name},
+        partitions_def=variants(problem),
+        config=config_of_variants(problem),
     )
