@@ -86,6 +86,8 @@ def read(file: Path, profile: str) -> Recipe:
         raise DeclarationError(f"`{profile}` cannot name a profile: it is a file's name alone.")
     place = root / "profiles" / f"{profile}.yaml"
     if not place.is_file():
+        if not re.search(r"^(recipe|template)\s*:", file.read_text(errors="replace"), re.MULTILINE):
+            raise DeclarationError(f"{file} is no recipe of MLflow: it has no `recipe:`.")
         there = shortened(sorted(p.stem for p in (root / "profiles").glob("*.yaml")))
         raise DeclarationError(
             f"There is no profile `{profile}` in {root / 'profiles'}; there is {there or 'none'}."

@@ -52,6 +52,12 @@ class Step:
         marks = {n.id for d in own.values() for n in _names(d.decorator_list)}
         return sorted(kept - marks)
 
+    def imported(self, others: list[str]) -> list[str]:
+        """It returns what it imports from some other steps, as `module import names`."""
+        links = [n for n in self.tree.body if isinstance(n, ast.ImportFrom)]
+        there = [n for n in links if _other_step(n) in others]
+        return [ast.unparse(n).removeprefix(f"from {_STEPS}.") for n in there]
+
     def has_lambdas(self) -> bool:
         """It says whether a FunctionTransformer is made of a lambda, which cannot be stored."""
         made = [n for n in ast.walk(self.tree) if isinstance(n, ast.Call)]
@@ -189,18 +195,19 @@ def together(steps: list[Step], about: str, asked: str, own: list[str]) -> str:
         DeclarationError: two steps mean different things by one name.
     """
     bound: dict[str, tuple[str, Step]] = {}
-    future, parts = set[str](), []
+    future, parts, here = set[str](), [], {s.name for s in steps}
     for step in steps:
         lines = step.text.split("\n")
         for number, node in enumerate(step.tree.body):
-            drop = _already(node, step, bound)
             if isinstance(node, ast.ImportFrom) and node.module == "__future__":
                 future.add(ast.unparse(node))
                 drop = True
-            if isinstance(node, ast.ImportFrom) and _other_step(node):
+            elif isinstance(node, ast.ImportFrom) and _other_step(node):
                 renamed = [a for a in node.names if a.asname]
+                parts += [f"{a.asname} = {a.name}" for a in renamed if _other_step(node) in here]
                 drop = True
-                parts += [f"{a.asname} = {a.name}" for a in renamed]
+            else:
+                drop = _already(node, step, bound)
             if drop or (number == 0 and ast.get_docstring(step.tree) is not None):
                 _blank(lines, node)
         kept = re.sub(r"\n{3,}", "\n\n\n", "\n".join(lines)).strip("\n")

@@ -141,6 +141,8 @@ def _imports(taken: Takeover, moved: list[str]) -> str:
         there = [n for n in own if re.search(rf"\b{n}\b", called)]
         if there:
             lines.append(f"from {taken.package_name}.{name} import {', '.join(there)}")
+    for step in [taken.code.steps[n] for n in taken.code.steps if n not in moved]:
+        lines += [f"from {taken.package_name}.{what}" for what in step.imported(moved)]
     told = "# Version 1 of package/. Change this line with it, and candidates are fitted anew."
     return "\n".join([told, *lines]) if lines else ""
 
