@@ -297,7 +297,7 @@ def faults(component: "MLProblem") -> list[str]:
         try:
             locate(path, component.folder)
         except MLAssetsError as error:
-            found.append(str(error))
+            found += [str(error)] if str(error) not in found else []
     if problem.dataset.path is not None and not problem.dataset.is_landing:
         file = (component.root or Path.cwd()) / problem.dataset.path
         if "://" not in problem.dataset.path and not file.is_file():

@@ -1,5 +1,6 @@
 """A recipe of MLflow: read without running it, and carried over into a problem that runs."""
 
+import ast
 import json
 import shutil
 import sys
@@ -356,6 +357,60 @@ def test_data_outside_of_the_recipe_are_said(tmp_path: Path):
 def test_a_recipe_that_cannot_have_run_is_refused(tmp_path: Path, steps: Any, words: str):
     with pytest.raises(DeclarationError, match=words):
         taken(changed(tmp_path, steps=steps))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("from steps.train import x\n", "import each other"),
+        ("def broken(:\n", r"split.py:1 is no Python"),
+        (b"x = '\xff'\n", "cannot be read"),
+        ("def recipe_rows(): ...\ndef create_dataset_filter(d): ...\n", "defines `recipe_rows`"),
+    ],
+)
+def test_steps_that_cannot_be_taken_over_are_refused(tmp_path: Path, text: Any, words: str):
+    file = changed(tmp_path)
+    place = file.parent / "steps"
+    (place / "split.py").write_bytes(text if isinstance(text, bytes) else text.encode())
+    (place / "train.py").write_text("from steps.split import y\n" + recipes.TAXI_STEPS["train"])
+
+    with pytest.raises(DeclarationError, match=words):
+        taken(file)
+
+
+def test_an_import_that_is_not_taken_over_is_listed(tmp_path: Path):
+    file = changed(tmp_path)
+    (file.parent / "mine.py").write_text("")
+    inner = "\n\ndef later():\n    from steps.train import estimator_fn\n    import mine\n"
+    place = file.parent / "steps" / "split.py"
+    place.write_text(place.read_text() + inner)
+    lacking = told(taken(file), "no equivalent")
+
+    assert {"import steps", "import mine"} <= set(lacking)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"steps": {"ingest": {"using": 'csv", os.system("ls"), "', "location": "a", "loader_method": "x"}}}, "using is"),
+        ({"custom_metrics": [{"name": 'x"""\nimport os', "function": "f", "greater_is_better": True}]}, "cannot name a metric"),
+        ({"custom_metrics": [{"name": "x"}]}, "`greater_is_better`"),
+    ],
+)  # fmt: skip
+def test_words_of_a_recipe_never_become_code(tmp_path: Path, given: Any, words: str):
+    with pytest.raises(DeclarationError, match=words):
+        taken(changed(tmp_path, **given))
+
+
+def test_a_place_with_quotes_in_it_stays_a_place(tmp_path: Path):
+    places = ['data/"; import os; "/a.parquet', "data/b.parquet"]
+    ingest = {"using": "parquet", "location": places}
+    code = taken(changed(tmp_path, steps={"ingest": ingest, "split": {}})).files["model.py"]
+
+    names = {
+        a.name for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Import) for a in n.names
+    }
+    assert names == {"pandas", "fsspec"}
 
 
 def test_one_name_for_two_things_is_refused(tmp_path: Path):

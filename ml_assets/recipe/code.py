@@ -89,6 +89,7 @@ class Code:
 
     root: Path
     steps: dict[str, Step] = field(default_factory=dict)
+    _reading: list[str] = field(default_factory=list)
 
     def find(self, step: str, method: str) -> tuple[Step, str]:
         """It returns the module and the name of a method, as recipes write it.
@@ -118,12 +119,19 @@ class Code:
         file = self.root / _STEPS / f"{module}.py"
         if not file.is_file():
             raise DeclarationError(f"There is no {file}, which the recipe names.")
-        text = inside(self.root, file).read_text(encoding="utf-8")
+        if module in self._reading:
+            raise DeclarationError(f"{file} and another step import each other: take one apart.")
+        try:
+            text = inside(self.root, file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DeclarationError(f"{file} cannot be read: {error}.") from None
+        self._reading.append(module)
         text, mended = _brought_up_to_date(file, text)
         found = Step(module, file, text, _parsed(file, text), mended)
         for node in found.tree.body:  # what it takes from other steps comes before it
             if isinstance(node, ast.ImportFrom) and _other_step(node):
                 self._step(_other_step(node))
+        self._reading.remove(module)
         self.steps[module] = found
         return found
 
@@ -133,7 +141,8 @@ class Code:
         for step in self.steps.values():
             for node in ast.walk(step.tree):
                 names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-                if isinstance(node, ast.ImportFrom) and not _other_step(node):
+                taken = node in step.tree.body  # those further in stay as they are
+                if isinstance(node, ast.ImportFrom) and not (taken and _other_step(node)):
                     names = [node.module or "steps"] if not node.level else ["steps"]
                 asked |= {n.partition(".")[0] for n in names}
         return sorted(

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -61,6 +62,10 @@ def _plain_source(
     location = ingest.get("location")
     if not location:
         raise DeclarationError(f"steps.ingest (using: {using}) has no `location`.")
+    if not re.fullmatch(r"[\w.]+", using):
+        raise DeclarationError(
+            f"steps.ingest.using is {using!r}; the ending of a file is expected."
+        )
     places = [
         _place(taken, str(p)) for p in (location if isinstance(location, list) else [location])
     ]
@@ -131,7 +136,7 @@ def _shown(taken: Takeover, places: list[str]) -> str:
             shown.append(repr(place if "://" in place else str(taken.root / place)))
         else:
             way = os.path.relpath(taken.root / place, taken.folder)
-            shown.append(f'str(Path(__file__).parent / "{way}")')
+            shown.append(f"str(Path(__file__).parent / {json.dumps(way)})")
     return f"[{', '.join(shown)}]"
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import math
+import re
 from typing import Any
 
 from ml_assets.errors import DeclarationError, did_you_mean
@@ -90,6 +91,8 @@ def _custom_metrics(taken: Takeover) -> dict[str, dict[str, Any]]:
                 f"custom_metrics holds {given!r}; `name`, `function` and `greater_is_better` are "
                 "expected."
             )
+        if not re.fullmatch(r"[A-Za-z_][\w .-]*", str(given["name"])):
+            raise DeclarationError(f"custom_metrics: {given['name']!r} cannot name a metric.")
         found[str(given["name"])] = dict(given)
     return found
 

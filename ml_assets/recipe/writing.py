@@ -143,7 +143,10 @@ def _imports(taken: Takeover, moved: list[str]) -> str:
             lines.append(f"from {taken.package_name}.{name} import {', '.join(there)}")
     for step in [taken.code.steps[n] for n in taken.code.steps if n not in moved]:
         lines += [f"from {taken.package_name}.{what}" for what in step.imported(moved)]
-    told = "# Version 1 of package/. Change this line with it, and candidates are fitted anew."
+    told = (
+        "# Of the folder package/ beside this file: pip install it. Version 1: change this line with\n"
+        "# it, and candidates are fitted anew."
+    )
     return "\n".join([told, *lines]) if lines else ""
 
 
