@@ -201,7 +201,8 @@ def import_(
         refuse(str(error))
     except ValidationError as error:
         refuse("; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors()))
-    for path, text in written.files.items():
+    # the declaration last: there is no problem before it is whole
+    for path, text in sorted(written.files.items(), key=lambda f: f[0] == "defs.yaml"):
         (home / path).parent.mkdir(parents=True, exist_ok=True)
         (home / path).write_text(text, encoding="utf-8")
     document = {

@@ -65,7 +65,7 @@ def take_over(recipe: Recipe, name: str, folder: Path, root: Path) -> Written:
     """
     draft = Draft({"name": name, "task": recipe.task})
     taken = Takeover(recipe, name, folder, root, draft, Code(recipe.root))
-    taken.carried("recipe", f"{recipe.kind}: task: {recipe.task}.", "task")
+    taken.carried(f"recipe ({recipe.kind})", f"task: {recipe.task}.", "task")
     take_rows(taken)
     take_transform(taken)
     take_training(taken)
