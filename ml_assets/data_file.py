@@ -193,6 +193,10 @@ def _values_are_short(values: pa.ChunkedArray, name: str, path: Path) -> None:
 # ---------------------------------------------------------------------- Parquet
 
 
+# Where pandas keeps the numbers of rows that were selected; they say nothing of a row.
+_ROW_NUMBERS = re.compile(r"__index_level_\d+__$")
+
+
 def _parquet_pieces(path: Path, seen: Seen) -> Iterator[pa.Table]:
     seen.digest = fingerprint(path)
     try:
@@ -214,11 +218,12 @@ def _parquet_pieces(path: Path, seen: Seen) -> Iterator[pa.Table]:
             raise DatasetError(
                 f"{path}: nested columns {shortened(nested)}. Flatten them into plain columns."
             )
+        apart = [n for n in file.schema_arrow.names if _ROW_NUMBERS.match(n)]
         empty = _empty_columns(file)
-        yield _without_type(file.schema_arrow.empty_table(), empty)
+        yield _without_type(file.schema_arrow.empty_table().drop_columns(apart), empty)
         try:
             for piece in file.iter_batches(PIECE_ROWS):
-                yield _without_type(pa.Table.from_batches([piece]), empty)
+                yield _without_type(pa.Table.from_batches([piece]).drop_columns(apart), empty)
         except (pa.ArrowInvalid, OSError) as error:
             raise DatasetError(f"{path} is damaged: {str(error)[:120]}. Send it again.") from None
 

@@ -8,6 +8,8 @@ import csv
 import gzip
 import io
 import re
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -463,12 +465,17 @@ def _usual(values: pd.Series, least: float | None) -> list[float]:
     return [float(f"{low if least is None else max(low, least):.3g}"), float(f"{high:.3g}")]
 
 
-def render(draft: Draft, type_name: str = "ml_assets.components.MLProblem") -> str:
+_HEAD = (
+    "# Written by `ml-assets new` from the first data. Read it, correct it: from now on this",
+    "# file alone counts. `ml-assets check` validates it; keys are described in the docs.",
+)
+
+
+def render(draft: Draft, head: Sequence[str] = _HEAD) -> str:
     """It returns the text of ``defs.yaml``, with the reasons as comments."""
     lines = [
-        "# Written by `ml-assets new` from the first data. Read it, correct it: from now on this",
-        "# file alone counts. `ml-assets check` validates it; keys are described in the docs.",
-        f"type: {type_name}",
+        *head,
+        "type: ml_assets.components.MLProblem",
         "attributes:",
     ]
     for key, value in draft.attributes.items():
@@ -487,11 +494,12 @@ def render(draft: Draft, type_name: str = "ml_assets.components.MLProblem") -> s
 
 def _rendered(key: str, value: Any, depth: int, where: str, why: dict[str, str]) -> list[str]:
     pad = "  " * depth
-    comment = [f"{pad}# {why[where]}"] if where in why else []
+    comment = _comment(why.get(where), pad)
     if isinstance(value, dict) and where in (
         "dataset",
         "dataset.contract",
         "dataset.contract.columns",
+        "candidates",
     ):
         inner = [
             line
@@ -500,8 +508,17 @@ def _rendered(key: str, value: Any, depth: int, where: str, why: dict[str, str])
         ]
         return [*comment, f"{pad}{_flow(key)}:", *inner]
     if where == "gates":
-        return [*comment, f"{pad}gates:", *(f"{pad}  - {_flow(g)}" for g in value)]
+        items = []
+        for number, gate in enumerate(value):
+            said = why.get(f"gates.{number}")
+            items += _comment(said, f"{pad}  ")
+            items.append(f"{pad}  - {_flow(gate)}")
+        return [*comment, f"{pad}gates:", *items]
     return [*comment, f"{pad}{_flow(key)}: {_flow(value)}"]
+
+
+def _comment(said: str | None, pad: str) -> list[str]:
+    return textwrap.wrap(said or "", 100, initial_indent=f"{pad}# ", subsequent_indent=f"{pad}# ")
 
 
 def _flow(value: Any) -> str:

@@ -188,3 +188,38 @@ def reproduction_text(shown: dict[str, Any]) -> str:
         same = f"{what} was made again: dataset, split, model ({shown['model_digest'][:16]}) and "
         return "\n".join([f"{same}metrics are identical.", *told])
     return "\n".join([f"{what} came out otherwise:", *told])
+
+
+def import_text(document: dict[str, Any]) -> str:
+    """It returns what became of a recipe, key by key."""
+    lines = [f"Wrote {file}" for file in document["files"]]
+    for fate in ("carried over", "done otherwise", "no equivalent"):
+        told = [line for line in document["lines"] if line["fate"] == fate]
+        if told:
+            lines += ["", f"{fate.capitalize()} ({len(told)})"]
+            lines += [f"  {line['key']}: {line['told']}" for line in told]
+    name = document["problem"]
+    return "\n".join([*lines, "", f"Next: ml-assets check {name}, then ml-assets run {name}"])
+
+
+def clean_text(document: dict[str, Any]) -> str:
+    """It returns what a clean-up removed, or would remove."""
+    done = "Would remove" if document["dry_run"] else "Removed"
+    lines = [
+        f"  {noun}: {n['files']:,} files, {_size(n['bytes'])}"
+        for noun, n in document["removed"].items()
+    ]
+    lines += [f"  kept {what}: {why}" for what, why in document["kept"].items()]
+    head = (
+        f"{done} {document['files']:,} files, {_size(document['bytes'])}, of {document['problem']}."
+    )
+    return "\n".join([head, *lines])
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}" if unit != "bytes" else f"{count} bytes"
+        size /= 1000
+    return f"{size:.3g} GB"

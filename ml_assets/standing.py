@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from ml_assets.errors import DeclarationError, MLAssetsError
+from ml_assets.errors import DeclarationError, MLAssetsError, shortened
 from ml_assets.problem.gates import CustomGate
 from ml_assets.resources.home import Home, find_home
 from ml_assets.resources.ledger import MAKES_CHAMPION
@@ -257,6 +257,58 @@ def reproduce(component: "MLProblem", version: int | None) -> dict[str, Any]:
     return {"problem": component.problem.name, **asdict(made)}
 
 
+def clean(
+    component: "MLProblem", instance: dg.DagsterInstance, dry_run: bool = False
+) -> dict[str, Any]:
+    """It removes what the next run of a problem makes again, and returns what that was.
+
+    Raises:
+        MLAssetsError: a run of the problem is in progress.
+    """
+    from ml_assets.round.clean import clean as cleaned
+
+    name = component.problem.name
+    if running := in_progress(instance, name):
+        raise MLAssetsError(
+            f"{name} is being run ({shortened(running)}); what a step reads is not taken away. Wait "
+            "for its end. If its process died, terminate the run in `ml-assets ui`, or by "
+            "`dagster run delete`."
+        )
+    made = cleaned(_asked(component, "clean"), dry_run)
+    nouns = {n: {"files": files, "bytes": size} for n, (files, size) in made.removed.items()}
+    return {
+        "problem": name,
+        "dry_run": dry_run,
+        "files": sum(n["files"] for n in nouns.values()),
+        "bytes": sum(n["bytes"] for n in nouns.values()),
+        "removed": nouns,
+        "kept": made.kept,
+    }
+
+
+def in_progress(instance: dg.DagsterInstance, name: str) -> list[str]:
+    """It returns the runs that may be reading or writing what belongs to a problem."""
+    asked = dg.RunsFilter(statuses=_IN_PROGRESS)
+    return [r.run_id for r in instance.get_runs(asked) if _is_of(r, name)]
+
+
+_IN_PROGRESS = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def _is_of(run: dg.DagsterRun, name: str) -> bool:
+    if run.job_name == name or run.tags.get("ml_assets/problem") == name:
+        return True
+    if run.asset_selection is None:  # a job of several problems, or of all
+        return "ml_assets/problem" not in run.tags
+    return any(key.path[0] == name for key in run.asset_selection)
+
+
 def faults(component: "MLProblem") -> list[str]:
     """It returns what is wrong with a declaration that parses: paths that lead nowhere."""
     from ml_assets.user_code import locate
@@ -269,7 +321,7 @@ def faults(component: "MLProblem") -> list[str]:
         try:
             locate(path, component.folder)
         except MLAssetsError as error:
-            found.append(str(error))
+            found += [str(error)] if str(error) not in found else []
     if problem.dataset.path is not None and not problem.dataset.is_landing:
         file = (component.root or Path.cwd()) / problem.dataset.path
         if "://" not in problem.dataset.path and not file.is_file():

@@ -95,7 +95,7 @@ def verify(folder: Path, digest: str, trusted: tuple[str, ...] = ()) -> dict[str
         }
     )
     try:
-        values = [_plain(v) for v in np.asarray(model.predict(rows)).reshape(len(rows))]
+        values = [_plain(v) for v in np.asarray(model.predict(rows.copy())).reshape(len(rows))]
         wrong = [
             i
             for i, (a, b) in enumerate(zip(values, expected["values"], strict=True))

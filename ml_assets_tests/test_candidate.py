@@ -482,3 +482,27 @@ def test_the_environment_names_versions_that_are_installed():
 
     assert environment()["scikit-learn"] == sklearn.__version__
     assert pd.__version__ == environment()["pandas"]
+
+
+class Drops(TransformerMixin, BaseEstimator):
+    """It changes the table that it is handed, as recipes of MLflow do."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        X["both"] = X.pop("a") + X.pop("b")
+        return X
+
+
+def test_a_transform_that_changes_its_input_in_place_predicts_the_same():
+    """Seen to fail: probabilities were asked of rows that predicting had changed."""
+    rows = pd.DataFrame({"a": [0.0, 1, 2, 3], "b": [1.0, 0, 3, 2]})
+    y = pd.Series(["no", "no", "yes", "yes"])
+    model = make_pipeline(FunctionTransformer(), Drops(), LogisticRegression()).fit(rows.copy(), y)
+
+    said = predict(model, rows, target_of(pd.DataFrame({**rows, "y": y})))
+
+    assert list(rows.columns) == ["a", "b"]
+    assert list(said.values) == list(y)
+    assert said.probabilities.shape == (4, 2)

@@ -55,6 +55,13 @@ def test_the_same_rows_are_read_from_any_writing_of_them(tmp_path, data, name, d
     pd.testing.assert_frame_equal(read(file(tmp_path, data, name), dataset(**declared)), ROWS)
 
 
+def test_the_row_numbers_of_pandas_are_no_column(tmp_path):
+    """Seen to fail: rows that were selected before they were saved had a feature `__index_level_0__`."""
+    path = tmp_path / "data.parquet"
+    pd.concat([ROWS, ROWS]).iloc[2:].set_axis([5, 7]).to_parquet(path)
+    pd.testing.assert_frame_equal(read(path, dataset()), ROWS)
+
+
 def test_parquet_gives_the_same_rows_as_csv(tmp_path):
     path = tmp_path / "data.parquet"
     ROWS.to_parquet(path)

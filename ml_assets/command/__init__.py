@@ -11,8 +11,8 @@ import click
 import ml_assets
 from ml_assets.command.arriving import quarantine, release
 from ml_assets.command.deciding import approve, history, override, reproduce, rollback, status
-from ml_assets.command.declaring import check, new
-from ml_assets.command.working import run, ui
+from ml_assets.command.declaring import check, import_, new
+from ml_assets.command.working import clean, run, ui
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 90})
@@ -33,7 +33,9 @@ def main() -> None:
 
 for _command in (
     new,
+    import_,
     run,
+    clean,
     status,
     history,
     rollback,

@@ -159,3 +159,58 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
     text = "\n".join([*lines, *(f"{n}: ok" for n in ok)]) or "No problem yet."
     answer(as_json, {"ok": not faults, "problems": list(chosen), "faults": faults}, text)
     sys.exit(WRONG if faults else DONE)
+
+
+@click.command("import")
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--profile", default="local", show_default=True, help="A file of profiles/, by name.")
+@click.option("--name", help="The problem's name. Default: that of the registered model.")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder of problems. Default: ML_ASSETS_DEFS.",
+)
+@json_option
+def import_(
+    recipe: Path, profile: str, name: str | None, folder: Path | None, as_json: bool
+) -> None:
+    """Turn a project of MLflow Recipes into a problem: writes defs/NAME/defs.yaml and model.py.
+
+    It reads RECIPE (a recipe.yaml), a profile and steps/*.py, without running any of it, and lists
+    what is carried over, what is done otherwise, and what has no equivalent.
+
+    \b
+    ml-assets import taxi/recipe.yaml
+    ml-assets import taxi/recipe.yaml --profile databricks --name fares
+    """
+    from pydantic import ValidationError
+
+    from ml_assets import report
+    from ml_assets.recipe import read
+    from ml_assets.recipe.writing import name_of, refuse_existing, take_over
+
+    root = find_root()
+    try:
+        found = read(recipe, profile)
+        called = name or name_of(found)
+        home = (folder.resolve() if folder else problems_folder(root)) / called
+        written = take_over(found, called, home, root)
+        refuse_existing(home, written.files)
+    except MLAssetsError as error:
+        refuse(str(error))
+    except ValidationError as error:
+        refuse("; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors()))
+    # the declaration last: there is no problem before it is whole
+    for path, text in sorted(written.files.items(), key=lambda f: f[0] == "defs.yaml"):
+        (home / path).parent.mkdir(parents=True, exist_ok=True)
+        (home / path).write_text(text, encoding="utf-8")
+    document = {
+        "problem": called,
+        "recipe": str(recipe),
+        "profile": profile,
+        "files": [str(home / path) for path in written.files],
+        "declared": written.draft.attributes,
+        "lines": [{"fate": s.fate, "key": s.key, "told": s.told} for s in written.lines],
+    }
+    answer(as_json, document, report.import_text(document))

@@ -70,6 +70,32 @@ def run(
 
 
 @click.command()
+@click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@json_option
+def clean(name: str, dry_run: bool, as_json: bool) -> None:
+    """Remove what the next run makes again: splits, candidates, evaluations, scores, searches.
+
+    Rows, quarantine, records, the ledger and registered versions stay: rollback, reproduce and
+    history work as before, and the next run fits anew and finds the same.
+
+    \b
+    ml-assets clean churn --dry-run
+    ml-assets clean churn
+    """
+    from ml_assets import report, standing
+
+    home = open_home()
+    problems, _ = load()
+    problem = find_problem(problems, name)
+    try:
+        document = standing.clean(problem, open_instance(home), dry_run)
+    except MLAssetsError as error:
+        refuse(str(error))
+    answer(as_json, document, report.clean_text(document))
+
+
+@click.command()
 @click.option("--port", default=UI_PORT, show_default=True, help="Port of Dagster's UI.")
 @click.option("--mlflow-port", default=MLFLOW_PORT, show_default=True, help="Port of MLflow's UI.")
 def ui(port: int, mlflow_port: int) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Tables held in memory at once: the dataset and the three parts of one problem.
 MOST_READ = 4
+DAY = 86400.0  # seconds
+_REMOVED = "removed-"  # how a thing is called while it goes
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,41 @@ class Lake:
         keys = (self.root / problem / "keys" / noun).glob("[!.]*.json")
         found = [self.find(problem, noun, key.stem) for key in sorted(keys)]
         return [e for e in found if e is not None]
+
+    def removable(self, problem: str, noun: str, keep: Collection[str]) -> list[Path]:
+        """It returns the folders and keys of all that was made under a noun, but for some keys.
+
+        A folder that a key to be kept leads to stays.
+        """
+        keys = [k for k in sorted((self.root / problem / "keys" / noun).glob("*")) if k.is_file()]
+        kept = {
+            json.loads(k.read_text())["digest"]
+            for k in keys
+            if k.name.removesuffix(".json") in keep
+        }
+        folders = sorted((self.root / problem / noun).glob("*"))
+        gone = [f for f in folders if f.name not in kept]
+        return gone + [k for k in keys if k.name.removesuffix(".json") not in keep]
+
+    def leftovers(self, problem: str, now: float) -> list[Path]:
+        """It returns what processes that died left aside: nobody writes one thing for a day."""
+        found = sorted((self.root / problem / ".aside").glob("*"))
+        return [f for f in found if f.name.startswith(_REMOVED) or now - f.stat().st_mtime > DAY]
+
+    def remove(self, problem: str, noun: str, places: Collection[Path]) -> None:
+        """It removes folders and files of a problem; each is whole or gone at any instant."""
+        aside = self.root / problem / ".aside"
+        aside.mkdir(parents=True, exist_ok=True)
+        for place in places:
+            gone = aside / f"{_REMOVED}{noun.split()[0]}-{uuid.uuid4().hex}"
+            try:
+                place.rename(gone)
+            except FileNotFoundError:
+                continue
+            if gone.is_dir() and not gone.is_symlink():
+                shutil.rmtree(gone, ignore_errors=True)
+            else:
+                gone.unlink(missing_ok=True)
 
     def note(self, problem: str, name: str, note: dict[str, Any]) -> None:
         """It writes a note that may change, in one atomic step."""

@@ -233,7 +233,7 @@ def _registered(round_: Round, evaluated: EvaluationMade, model: Callable[[], An
         leader.facts["mlflow_run"],
         name,
         files,
-        (example, loaded.predict(example)),
+        (example, loaded.predict(example.copy())),  # a transform may change its input in place
         card["requirements"],
         [*TRUSTED_TYPES, *problem.trust],
         tags,
