@@ -139,6 +139,7 @@ def run(
     """
     from dagster._core.utils import make_new_run_id
 
+    from ml_assets.components.ml_problem.assets import IN_ONE_PROCESS
     from ml_assets.components.ml_problem.parameters import run_config
     from ml_assets.round.parameters import changed, told_otherwise
 
@@ -164,6 +165,7 @@ def run(
             **({"ml_assets/otherwise": otherwise} if otherwise else {}),
             "ml_assets/problem": problem.name,
             "ml_assets/started_by": "ml-assets run",
+            IN_ONE_PROCESS: "yes",
         },
     )
     say(f"  {'done' if result.success else 'failed'} in {time.perf_counter() - began:.1f} s\n")

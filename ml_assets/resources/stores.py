@@ -2,8 +2,10 @@
 
 import functools
 import os
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ml_assets.resources.home import Home
 from ml_assets.resources.lake import Lake
@@ -20,12 +22,14 @@ class Stores:
         lake: tables and files.
         ledger: the history of decisions.
         registry: MLflow.
+        fits: fits of this process that were begun and are not kept yet, by candidate's key.
     """
 
     root: Path
     lake: Lake
     ledger: Ledger
     registry: Registry
+    fits: "dict[str, Future[Any]]" = field(default_factory=dict, repr=False, compare=False)
 
 
 @functools.cache

@@ -36,6 +36,7 @@ class Round:
         otherwise: what this run does otherwise than declared; empty for a run like any other.
         promotes: a fit and better challenger becomes champion.
         dataset_version: the version of the dataset that is looked at; None for the current one.
+        together: names of the candidates that this very process is to fit.
     """
 
     problem: Problem
@@ -47,6 +48,7 @@ class Round:
     otherwise: str = ""
     promotes: bool = True
     dataset_version: str | None = None
+    together: tuple[str, ...] = ()
 
     def find(self, noun: str, key: str) -> Entry | None:
         """It returns what this problem's lake has under a key, or None.

@@ -1,6 +1,8 @@
 """The candidates of a round: each fitted once for its train rows, declaration and code."""
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from ml_assets.round.split import SplitMade, current_split, part_rows
 from ml_assets.tuning import Tuned, folds, tune
 from ml_assets.user_code import source_digest
 from ml_assets.verification import MODEL_FILE
+
+MOST_AT_ONCE = 4  # each holds a model, and what fitting needs
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,34 @@ def fit_candidate(round_: Round, name: str, split: SplitMade) -> Entry:
     """It fits a candidate and keeps it in the lake; whatever a team's code raises is raised."""
     declared = round_.problem.contenders()[name]
     key = candidate_key(round_, declared, split)
-    return round_.put("candidate", key, _fitting(round_, name, declared, split))
+    _fit_together(round_, split)
+    begun = round_.stores.fits.pop(key, None)
+    write = begun.result() if begun else _fitting(round_, name, declared, split)
+    return round_.put("candidate", key, write)
+
+
+def _fit_together(round_: Round, split: SplitMade) -> None:
+    """It fits the candidates that this process is to make side by side, and waits for all.
+
+    In threads: the numerical libraries let go of Python's lock while they fit, the rows are in
+    memory once, and nothing is imported again.  What is measured of a candidate afterwards is
+    measured when nothing else works.
+    """
+    fits, todo = round_.stores.fits, {}
+    for name in round_.together:
+        declared = round_.problem.contenders().get(name)
+        if declared is None:
+            continue
+        key = candidate_key(round_, declared, split)
+        if key not in fits and round_.find("candidate", key) is None:
+            todo[key] = (name, declared)
+    if len(todo) < 2:
+        return
+    for part in ("train", "validation"):  # read once, and not by each thread
+        part_rows(round_, split, part)
+    with ThreadPoolExecutor(min(len(todo), os.cpu_count() or 1, MOST_AT_ONCE)) as pool:
+        for key, (name, declared) in todo.items():
+            fits[key] = pool.submit(_fitting, round_, name, declared, split)
 
 
 def candidate_key(round_: Round, declared: CandidateDeclaration, split: SplitMade) -> str:
@@ -134,7 +165,6 @@ def _fitting(round_: Round, name: str, declared: CandidateDeclaration, split: Sp
     facts = {
         "at": round_.clock(),
         "seconds": fitted.seconds,
-        "latency_ms": candidates.latency_ms(fitted.model, parts["validation"][0]),
         "environment": candidates.environment(),
     }
     card = {
@@ -154,6 +184,7 @@ def _fitting(round_: Round, name: str, declared: CandidateDeclaration, split: Sp
     facts["trials"] = [asdict(t) for t in tuned.trials] if tuned else []
 
     def write(folder: Path) -> dict[str, Any]:
+        facts["latency_ms"] = candidates.latency_ms(fitted.model, parts["validation"][0])
         (folder / MODEL_FILE).write_bytes(stored)
         digest = file_digest(folder / MODEL_FILE)
         (folder / CARD).write_text(json.dumps({**card, "model_digest": digest}))

@@ -7,6 +7,7 @@ came back.  Heavy libraries are imported when an asset runs, never when definiti
 import getpass
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "validation", "test")
 RESOURCE = "ml_assets"
+IN_ONE_PROCESS = "ml_assets/in_one_process"  # a run whose steps share one process
 
 
 def build_assets(problem: Problem, folder: Path | None) -> list[dg.AssetsDefinition]:
@@ -60,7 +62,18 @@ def parametrized(context: Any, problem: Problem, folder: Path | None) -> "Round"
 
     given = given_to(context, problem)
     stores: Stores = getattr(context.resources, RESOURCE)
-    return with_parameters(round_of(context, problem, folder, stores), given)
+    together = _together(context.run, problem)
+    round_ = replace(round_of(context, problem, folder, stores), together=together)
+    return with_parameters(round_, given)
+
+
+def _together(run: dg.DagsterRun, problem: Problem) -> tuple[str, ...]:
+    """It returns the candidates that a run makes in the process of this step."""
+    if run.tags.get(IN_ONE_PROCESS) != "yes":
+        return ()
+    chosen = run.asset_selection or ()  # nothing chosen is everything
+    names = problem.contenders()
+    return tuple(n for n in names if not chosen or key_of(problem, "candidate", n) in chosen)
 
 
 def actor_of(tags: Mapping[str, str]) -> str:
