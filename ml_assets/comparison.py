@@ -37,8 +37,8 @@ class Comparison:
         one: its value for the first candidate.
         other: its value for the second.
         gain: by how much the first is better (negative: worse).
-        low: lower bound of the gain, at the confidence, one-sided.
-        high: upper bound of the gain, at the confidence, one-sided.
+        low: lower end of the interval in which the gain lies at the confidence.
+        high: its upper end.
         rows: number of rows compared on.
     """
 
@@ -73,26 +73,30 @@ def compare(
 ) -> Comparison:
     """It returns whether `one` is better than `other` by more than `by`, at the confidence.
 
+    It is better when the whole interval of the gain lies above `by`.  The interval has two sides:
+    at 95 % an equal candidate is called better by chance in 2.5 % of comparisons.
+
     Args:
         metric: what to compare by.
         truth: true classes or amounts of the rows.
         one: predictions of the first candidate (the challenger).
         other: predictions of the second (the champion), for the same rows.
         target: task, classes, positive class.
-        confidence: one-sided confidence of the verdict, from 0.5 to below 1.
+        confidence: of the interval of the gain, from 0.5 to below 1.
         by: smallest gain that counts, in the metric's unit.
         seed: of the resampling.
     """
-    a, b = score(truth, one, target)[metric], score(truth, other, target)[metric]
+    a, b = (score(truth, said, target, metric)[metric] for said in (one, other))
+    above = (1 + confidence) / 2
     observed = gain(metric, a, b)
     if _same(one, other):
         low = high = 0.0
     elif metric == "roc_auc" and target.task == "binary":
-        spread = _delong(truth, one, other, target) * NormalDist().inv_cdf(confidence)
+        spread = _delong(truth, one, other, target) * NormalDist().inv_cdf(above)
         low, high = observed - spread, observed + spread
     else:
         gains = _resampled(metric, truth, one, other, target, np.random.default_rng(seed))
-        low, high = (float(q) for q in np.quantile(gains, [1 - confidence, confidence]))
+        low, high = (float(q) for q in np.quantile(gains, [1 - above, above]))
     if low > by:
         verdict: Literal["better", "not better", "inconclusive"] = "better"
     elif high <= by:

@@ -126,7 +126,7 @@ def test_a_resampled_interval_is_as_wide_as_theory_says():
     classes = np.array(BINARY.classes, dtype=object)
     truth, a, b = (random.choice(classes, 2000) for _ in range(3))
     found = compare("accuracy", truth, Predictions(a), Predictions(b), BINARY)
-    spread = 1.645 * np.sqrt(2 * 0.25 / 2000)
+    spread = 1.96 * np.sqrt(2 * 0.25 / 2000)
     assert found.gain - found.low == pytest.approx(spread, rel=0.12)
     assert found.high - found.gain == pytest.approx(spread, rel=0.12)
 
@@ -138,7 +138,7 @@ def test_the_interval_of_a_mean_over_blocks_is_that_over_rows():
     one, other = (Predictions(random.normal(0, 1, 6000)) for _ in range(2))
     found = compare("mae", truth, one, other, REGRESSION)
     difference = np.abs(other.values) - np.abs(one.values)
-    spread = 1.645 * difference.std() / np.sqrt(6000)
+    spread = 1.96 * difference.std() / np.sqrt(6000)
     assert found.high - found.low == pytest.approx(2 * spread, rel=0.12)
 
 
@@ -151,9 +151,12 @@ def test_the_interval_of_a_mean_over_blocks_is_that_over_rows():
     ],
 )
 def test_candidates_of_equal_quality_are_rarely_called_better(metric, task):
-    """At 95 % confidence, 5 % are by chance; 200 rounds and a fixed seed leave 7 %."""
+    """At 95 % confidence 2.5 % are by chance; fewer than 5 % of 200 is promised.
+
+    Seen to fail when the interval was taken one-sided: 5 % by chance are as often above as below.
+    """
     said = [compared(metric, task, (1, 1), rows=200, seed=seed).verdict for seed in range(200)]
-    assert said.count("better") / 200 < 0.07
+    assert said.count("better") / 200 < 0.05
     assert said.count("better") > 0
 
 

@@ -1,6 +1,7 @@
 """The laws of the project, one section each, through rounds and through Dagster's real job."""
 
 import json
+import pickle
 import shutil
 import sys
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ from ml_assets.round.dataset import dataset_rows, make_dataset
 from ml_assets.round.evaluation import make_evaluation
 from ml_assets.round.production import make_production
 from ml_assets.round.split import current_split, make_split, part_rows
-from ml_assets.verification import MODEL_FILE
+from ml_assets.verification import GOLDEN_FILE, MODEL_FILE
 from ml_assets_tests.problems import (
     EXPLODES,
     SEES_A,
@@ -489,9 +490,10 @@ def test_a_model_changed_in_the_lake_is_refused(project: Project) -> None:
     assert project.champion() == (1, 1)
 
 
-@pytest.mark.parametrize(
-    "harm", first_fast(["another model", "one bit", "an extra file", "gone"], 1)
-)
+HARMS = ["another model", "one bit", "an extra file", "gone", "golden rows", "a pickle", "a link"]
+
+
+@pytest.mark.parametrize("harm", first_fast(HARMS, 1))
 def test_a_version_changed_in_mlflows_folder_is_refused(project: Project, harm: str) -> None:
     """Another sound model is refused as well: it is not the one that was judged."""
     project.production(declared(candidates={"weak": SEES_B}))
@@ -508,10 +510,19 @@ def test_a_version_changed_in_mlflows_folder_is_refused(project: Project, harm: 
         file.write_bytes(data)
     elif harm == "an extra file":
         (folder / "code.py").write_text("print('hello')")
+    elif harm == "golden rows":
+        (folder / GOLDEN_FILE).write_text("{}")
+    elif harm == "a pickle":
+        (folder / "model.pkl").write_bytes(pickle.dumps({}))
+    elif harm == "a link":
+        file.rename(project.root / "elsewhere.skops")
+        file.symlink_to(project.root / "elsewhere.skops")
     else:
         file.unlink()
-    with pytest.raises(ModelRefused, match="not those that were recorded"):
+    said = r"model\.skops is a link" if harm == "a link" else "not those that were recorded"
+    with pytest.raises(ModelRefused, match=said) as refused:
         make_production(round_)
+    assert str(folder) in str(refused.value)
     assert project.champion() == (1, 1)
     assert [e["event"] for e in project.stores.ledger.entries("demo")] == ["promotion"]
 

@@ -77,7 +77,8 @@ class BeatsChampionGate(Declaration):
     by: float = Field(0.0, description="Smallest gain, in units of `select`.", ge=0)
     confidence: float = Field(
         0.95,
-        description="Confidence of the paired test, one-sided.",
+        description="Confidence of the interval of the gain, which must lie above `by` as a whole; "
+        "at 0.95 an equal challenger is promoted by chance in 2.5 % of rounds.",
         examples=[0.95],
         ge=0.5,
         lt=1,
