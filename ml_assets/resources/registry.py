@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets.digest import tree_digest
 from ml_assets.errors import ModelRefused
+from ml_assets.resources.mlflow_file import MlflowFile
 from ml_assets.verification import MODEL_FILE
 
 if TYPE_CHECKING:
@@ -104,6 +105,11 @@ class Registry:
             self._opened["client"] = mlflow.MlflowClient(self.uri, self.uri)
         return self._opened["client"]
 
+    def _file(self) -> MlflowFile | None:
+        """It returns MLflow's SQLite file, where it is one and there: to look needs no MLflow."""
+        file = Path(self.uri.removeprefix("sqlite:///"))
+        return MlflowFile(file) if self.uri.startswith("sqlite:///") and file.exists() else None
+
     def _make_store(self) -> None:
         """It makes SQLite's file aside and renames it in: a kill in the middle leaves no ruin."""
         file = Path(self.uri.removeprefix("sqlite:///"))
@@ -144,6 +150,9 @@ class Registry:
     def experiment(self, problem: str) -> str:
         """It returns the id of a problem's experiment, made on first use."""
         known = f"experiment {problem}"
+        file = self._file()
+        if known not in self._opened and file and (there := file.experiment(problem)):
+            self._opened[known] = there
         if known not in self._opened:
             with self._lock(f"experiment {problem}"):
                 found = self.client.get_experiment_by_name(problem)
@@ -332,7 +341,9 @@ class Registry:
         return Version(int(version.version), digest, folder, dict(version.tags))
 
     def _model_folder(self, model_id: str) -> Path:
-        location = self.client.get_logged_model(model_id).artifact_location
+        file = self._file()
+        location = file.model_location(model_id) if file else None
+        location = location or self.client.get_logged_model(model_id).artifact_location
         if location.startswith("file://"):
             return Path(location.removeprefix("file://"))
         from mlflow.artifacts import download_artifacts
@@ -352,6 +363,10 @@ class Registry:
         Raises:
             ModelRefused: the registry has no such version.
         """
+        if (file := self._file()) and (tags := file.versions(problem).get(number)):
+            with contextlib.suppress(KeyError):
+                folder = self._model_folder(tags["ml_assets.model_id"])
+                return Version(number, tags["digest"], folder, tags)
         from mlflow.exceptions import MlflowException
 
         try:
@@ -366,6 +381,10 @@ class Registry:
 
     def registered(self, problem: str, **tags: str) -> Version | None:
         """It returns the newest version that carries all these tags, or None."""
+        if file := self._file():
+            there = file.versions(problem)
+            same = [n for n, noted in there.items() if tags.items() <= noted.items()]
+            return self.version(problem, max(same)) if same else None
         wanted = " and ".join(f"tags.`{k}` = '{v}'" for k, v in tags.items())
         found = self.client.search_model_versions(
             f"name = '{problem}' and {wanted}", max_results=50
@@ -385,6 +404,8 @@ class Registry:
 
     def pointed(self, problem: str, alias: str) -> int | None:
         """It returns the version that an alias points at, or None."""
+        if file := self._file():
+            return file.pointed(problem, alias)
         from mlflow.exceptions import MlflowException
 
         try:
@@ -394,10 +415,12 @@ class Registry:
 
     def has_run(self, run_id: str | None) -> bool:
         """It says whether MLflow knows a run."""
-        from mlflow.exceptions import MlflowException
-
         if run_id is None:
             return False
+        if file := self._file():
+            return file.has_run(run_id)
+        from mlflow.exceptions import MlflowException
+
         try:
             self.client.get_run(run_id)
         except MlflowException:
