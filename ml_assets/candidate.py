@@ -27,7 +27,7 @@ from ml_assets.problem import SHORT_NAMES, CandidateDeclaration, Problem
 from ml_assets.user_code import locate
 
 # Part of every candidate's key: change it when the same declaration would be fitted differently.
-FITTING = "2"
+FITTING = "3"
 RARE_CLASS = 0.1  # a class below this share makes a binary problem imbalanced
 
 _CLASSIFIER, _REGRESSOR = "classifier", "regressor"
@@ -285,11 +285,23 @@ def fit(
         model.fit(*train, **weights)
     except Exception as error:
         raise CandidateError(f"fitting failed: {type(error).__name__}: {error}") from error
+    _settle(model)  # before its threshold is fixed: a frozen estimator hides its settings
+    threshold = decide(model, train, validation, problem, target)
+    return Fitted(model, threshold, clock() - started)
+
+
+def decide(
+    model: Pipeline,
+    train: tuple[pd.DataFrame, pd.Series],
+    validation: tuple[pd.DataFrame, pd.Series],
+    problem: Problem,
+    target: Target,
+) -> float | None:
+    """It fixes the threshold of a fitted model where it is declared or tuned, and returns it."""
     threshold = _threshold(model, validation, problem, target)
     if threshold is not None:
         _fix_threshold(model, threshold, train, target)
-    _settle(model)
-    return Fitted(model, threshold, clock() - started)
+    return threshold
 
 
 def _threshold(

@@ -431,6 +431,12 @@ def test_predicting_one_row_uses_one_thread():
     assert model[-1].n_jobs == 1
 
 
+def test_behind_a_threshold_too_predicting_uses_one_thread():
+    """Seen to fail: frozen behind its threshold, a forest kept adding its trees up by threads."""
+    model = fitted(declared("random_forest"), table(40)[[*NUMBERS, "y"]], threshold=0.3).model
+    assert model[-1].estimator.estimator.n_jobs == 1
+
+
 def test_the_latency_is_a_time_in_milliseconds():
     rows = table(40)[[*NUMBERS, "y"]]
     model = fitted(declared("linear"), rows).model

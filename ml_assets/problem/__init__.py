@@ -30,6 +30,7 @@ from ml_assets.problem.dataset import (
 )
 from ml_assets.problem.declaration import Declaration, Mode
 from ml_assets.problem.gates import (
+    OF_CLASSES,
     BeatsBaselineGate,
     BeatsChampionGate,
     ClassShareGate,
@@ -37,6 +38,7 @@ from ml_assets.problem.gates import (
     LatencyGate,
     MetricGate,
     known_metric,
+    word_of,
 )
 
 __all__ = [
@@ -206,14 +208,20 @@ class Problem(Declaration):
         return self
 
     def check_task(self, task: str) -> None:
-        """It raises ValueError when a metric named here is not one of the task's."""
+        """It raises ValueError when a metric or a gate named here is not one of the task's."""
         named = [("select", self.select)] if self.select else []
         for gate in self.gates:
             asked = getattr(gate, "metric", None) or getattr(gate, "overfit", None)
             if asked is not None and asked != "positive_rate":
                 named.append(("gates", asked))
-            if asked == "positive_rate" and task == "regression":
-                raise ValueError("gates: positive_rate is not for regression tasks")
+            if asked == "positive_rate" and task != "binary":
+                raise ValueError(
+                    f"gates: positive_rate is not for {task} tasks: there is no positive class"
+                )
+            if isinstance(gate, OF_CLASSES) and task == "regression":
+                raise ValueError(
+                    f"gates: {word_of(gate)} is not for regression tasks: there are no classes"
+                )
         for where, metric in named:
             if task not in METRICS[metric][1]:
                 fit = [m for m, (_, tasks) in METRICS.items() if task in tasks]

@@ -46,6 +46,11 @@ class Range(Declaration):
             raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
         if self.log and self.low <= 0:
             raise ValueError(f"log: low is {self.low:g}; it must be above 0")
+        if self.log and self.step is not None:
+            raise ValueError(
+                "`step` and `log: true` exclude each other: equal steps are no logarithmic scale. "
+                "Remove one, or list the values."
+            )
         return self
 
 

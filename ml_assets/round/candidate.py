@@ -9,7 +9,7 @@ from ml_assets import __version__
 from ml_assets import candidate as candidates
 from ml_assets.artifact import dump
 from ml_assets.digest import digest_of, file_digest
-from ml_assets.errors import MLAssetsError
+from ml_assets.errors import CandidateError, MLAssetsError
 from ml_assets.evaluation import score, select_metric
 from ml_assets.gates import Verdict
 from ml_assets.problem import CandidateDeclaration
@@ -179,7 +179,14 @@ def _tuned(round_: Round, declared: CandidateDeclaration, split: SplitMade) -> T
         model = candidates.build(tried, problem, target.task, learned[0], round_.folder)
         fitted = candidates.fit(model, learned, held, problem, target)
         said = candidates.predict(fitted.model, held[0], target)
-        return score(held[1].to_numpy(), said, target, metric)[metric]
+        reached = score(held[1].to_numpy(), said, target, metric)
+        if metric not in reached:
+            raise CandidateError(
+                f"{metric} is not defined on the {len(held[1]):,} rows that a trial is scored by: "
+                "they lack a class, or the candidate gives no probabilities. Ask for fewer folds, "
+                "or `select` by another metric."
+            )
+        return reached[metric]
 
     key = candidate_key(round_, declared, split)
     file = round_.stores.lake.root / problem.name / "studies" / f"{key}.jsonl"
