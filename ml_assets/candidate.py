@@ -5,8 +5,9 @@ It is fitted on train only, and may have its threshold tuned on validation.
 
 import functools
 import importlib.metadata
+import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import get_tags
 
+from ml_assets import provided
 from ml_assets.dataset import Target
 from ml_assets.errors import (
     CandidateError,
@@ -24,7 +26,6 @@ from ml_assets.errors import (
     did_you_mean,
 )
 from ml_assets.problem import SHORT_NAMES, CandidateDeclaration, Problem
-from ml_assets.user_code import locate
 
 # Part of every candidate's key: change it when the same declaration would be fitted differently.
 FITTING = "3"
@@ -176,7 +177,7 @@ def _estimator(declared: CandidateDeclaration, task: str, folder: Path | None) -
             fit = [n for n, kinds in CATALOGUE.items() if kind in kinds]
             raise DeclarationError(f"{path} is no {kind}. For {task}: {', '.join(fit)}.")
         path, defaults = CATALOGUE[path][kind]
-    found = locate(path, folder)
+    found = provided.locate_part("candidates", path, folder)
     params = {**defaults, **declared.params}
     _refuse_unknown_params(declared.estimator, found, declared.params)
     try:
@@ -203,11 +204,17 @@ def _refuse_unknown_params(name: str, found: Any, params: dict[str, Any]) -> Non
     to say so themselves.
     """
     told = ("sklearn", "xgboost")
-    if not (isinstance(found, type) and found.__module__.split(".")[0] in told):
-        return
-    try:
-        known = found().get_params()
-    except TypeError:  # it cannot be made without parameters
+    if provided.part("candidates", name, SHORT_NAMES):
+        asked = inspect.signature(found).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in asked.values()):
+            return
+        known = list(asked)
+    elif isinstance(found, type) and found.__module__.split(".")[0] in told:
+        try:
+            known = list(found().get_params())
+        except TypeError:  # it cannot be made without parameters
+            return
+    else:
         return
     unknown = [p for p in params if p not in known]
     if unknown:
@@ -236,7 +243,7 @@ def _transform(
     if transform == "none" or name == "baseline":
         return named
     if transform != "auto":
-        given = locate(transform, folder)
+        given = provided.locate_part("transforms", transform, folder)
         made = given() if callable(given) else given
         if not hasattr(made, "transform"):
             raise DeclarationError(f"`{transform}` gave {type(made)}, not a transformer.")
@@ -448,10 +455,15 @@ def environment() -> dict[str, str]:
     return found
 
 
-def requirements(model: Pipeline) -> list[str]:
-    """It returns the pinned packages that loading and predicting need, as pip writes them."""
+def requirements(model: Pipeline, pins: Iterable[str] = ()) -> list[str]:
+    """It returns the pinned packages that loading and predicting need, as pip writes them.
+
+    Args:
+        model: the fitted candidate.
+        pins: the packages that provided parts of it.
+    """
     used = {type(part).__module__.split(".")[0] for part in _parts_of(model)}
     used |= {"sklearn", "skops", "pandas", "numpy"}
     versions = environment()
     names = [n for package in used & _LIBRARIES.keys() for n in _LIBRARIES[package]]
-    return sorted(f"{n}=={versions[n]}" for n in names if n in versions)
+    return sorted({*(f"{n}=={versions[n]}" for n in names if n in versions), *pins})

@@ -169,3 +169,15 @@ def reproduction_text(shown: dict[str, Any]) -> str:
         same = f"{what} was made again: dataset, split, model ({shown['model_digest'][:16]}) and "
         return "\n".join([f"{same}metrics are identical.", *told])
     return "\n".join([f"{what} came out otherwise:", *told])
+
+
+def parts_text(parts: list[dict[str, Any]]) -> str:
+    """It returns what a declaration can name, a line each; what another package provides says so."""
+    width = max((len(p["name"]) for p in parts), default=0)
+    lines = []
+    for p in parts:
+        by = f" [{p['package']} {p['version']}]" if p["version"] else ""
+        lines.append(f"{p['name']:{width}}  {p['about']}{by}")
+        if p["remark"]:
+            lines.append(f"{'':{width}}  {click.style('note', fg='yellow')} {p['remark']}")
+    return "\n".join(lines)

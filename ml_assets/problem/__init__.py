@@ -18,6 +18,8 @@ from ml_assets.problem.candidate import (
     Range,
     ShortName,
     declared_candidate,
+    known_transform,
+    parts_of,
 )
 from ml_assets.problem.dataset import (
     ColumnContract,
@@ -66,6 +68,7 @@ __all__ = [
     "SplitDeclaration",
     "Task",
     "TimeBy",
+    "parts_of",
 ]
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -114,7 +117,8 @@ class Problem(Declaration):
     transform: str = Field(
         "auto",
         description="How tables are prepared for every candidate: `auto` (skrub), `none`, an "
-        "import path, or `.model.function` returning an unfitted transformer. Fitted on train "
+        "import path, `.model.function` returning an unfitted transformer, or a name that an "
+        "installed package provides. Fitted on train "
         "only, shipped inside the candidate.",
         examples=["auto", ".model.features"],
     )
@@ -159,6 +163,11 @@ class Problem(Declaration):
         examples=[["my_package.features.Ratio"]],
     )
     seed: int = Field(0, description="Seed of everything random.", ge=0)
+
+    @field_validator("transform")
+    @classmethod
+    def _a_transform(cls, value: str) -> str:
+        return known_transform(value)
 
     @field_validator("candidates", mode="before")
     @classmethod
@@ -214,19 +223,20 @@ class Problem(Declaration):
             asked = getattr(gate, "metric", None) or getattr(gate, "overfit", None)
             if asked is not None and asked != "positive_rate":
                 named.append(("gates", asked))
-            if asked == "positive_rate" and task != "binary":
+        for where, metric in named:
+            if task not in METRICS[metric][1]:
+                fit = [m for m, (_, tasks) in METRICS.items() if task in tasks]
+                raise ValueError(
+                    f"{where}: {metric} is not for {task} tasks. For these: {', '.join(fit)}."
+                )
+        for gate in self.gates:
+            if getattr(gate, "metric", None) == "positive_rate" and task != "binary":
                 raise ValueError(
                     f"gates: positive_rate is not for {task} tasks: there is no positive class"
                 )
             if isinstance(gate, OF_CLASSES) and task == "regression":
                 raise ValueError(
                     f"gates: {word_of(gate)} is not for regression tasks: there are no classes"
-                )
-        for where, metric in named:
-            if task not in METRICS[metric][1]:
-                fit = [m for m, (_, tasks) in METRICS.items() if task in tasks]
-                raise ValueError(
-                    f"{where}: {metric} is not for {task} tasks. For these: {', '.join(fit)}."
                 )
 
     def contenders(self) -> dict[str, CandidateDeclaration]:

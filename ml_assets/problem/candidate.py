@@ -7,6 +7,27 @@ from pydantic import Field, field_validator, model_validator
 
 from ml_assets.errors import did_you_mean
 from ml_assets.problem.declaration import Declaration
+from ml_assets.provided import Provided, part, provided, refuse_unknown
+
+# The ways to prepare a table that are ours.
+TRANSFORMS: dict[str, str] = {
+    "auto": "skrub's TableVectorizer where a table holds more than numbers; missing values are "
+    "filled in and numbers scaled for estimators that need it.",
+    "none": "Nothing: the estimator is handed the table as it is.",
+}
+# What each short name is; `candidate.CATALOGUE` has the estimators.
+ABOUT: dict[str, str] = {
+    "baseline": "Ignores the features: the mean, or the classes' shares. It always takes part.",
+    "linear": "Logistic regression for classes, ridge regression for amounts.",
+    "logistic_regression": "Logistic regression.",
+    "ridge": "Least squares with a penalty on large coefficients.",
+    "random_forest": "Trees on resampled rows and features, averaged.",
+    "extra_trees": "Trees with random thresholds, averaged.",
+    "hist_gradient_boosting": "scikit-learn's boosted trees on binned features.",
+    "xgboost": "XGBoost's boosted trees.",
+    "lightgbm": "LightGBM's boosted trees.",
+    "catboost": "CatBoost's boosted trees on symmetric splits.",
+}
 
 ShortName = Literal[
     "baseline",
@@ -58,8 +79,9 @@ class CandidateDeclaration(Declaration):
     """One contender: an estimator, its parameters, and how its table is prepared."""
 
     estimator: str = Field(
-        description="A short name, the import path of a scikit-learn estimator, or "
-        "`.model.function` for a function that returns an unfitted estimator.",
+        description="A short name, ours or one that an installed package provides; the import path "
+        "of a scikit-learn estimator; or `.model.function` for a function that returns an unfitted "
+        "estimator.",
         examples=["random_forest", "sklearn.svm.SVC", ".model.boosted_trees"],
     )
     params: dict[str, Any] = Field(
@@ -100,12 +122,14 @@ class CandidateDeclaration(Declaration):
     @field_validator("estimator")
     @classmethod
     def _a_name_or_a_path(cls, value: str) -> str:
-        if value not in SHORT_NAMES and "." not in value:
-            raise ValueError(
-                f"`{value}` is no short name of a candidate and no import path."
-                f"{did_you_mean(value, SHORT_NAMES)}"
-            )
+        what = "short name of a candidate and no import path"
+        refuse_unknown("candidates", value, SHORT_NAMES, what)
         return value
+
+    @field_validator("transform")
+    @classmethod
+    def _a_transform(cls, value: str | None) -> str | None:
+        return None if value is None else known_transform(value)
 
     @model_validator(mode="after")
     def _search_is_possible(self) -> "CandidateDeclaration":
@@ -135,7 +159,7 @@ def declared_candidate(name: str, given: Any) -> Any:
     given = {} if given is None else given
     if not isinstance(given, dict) or "estimator" in given:
         return given
-    if name in SHORT_NAMES:
+    if name in SHORT_NAMES or name in provided("candidates"):
         known = [k for k in CandidateDeclaration.model_fields if k not in ("estimator", "params")]
         kept = {k: v for k, v in given.items() if k in known}
         rest = {k: v for k, v in given.items() if k not in known}
@@ -143,5 +167,20 @@ def declared_candidate(name: str, given: Any) -> Any:
         return {"estimator": name, "params": params, **kept}
     raise ValueError(
         f"candidate `{name}` has no `estimator`, and `{name}` is no short name."
-        f"{did_you_mean(name, SHORT_NAMES)}"
+        f"{did_you_mean(name, [*SHORT_NAMES, *provided('candidates')])}"
     )
+
+
+def known_transform(value: str) -> str:
+    """It returns the name of a transform; ValueError, with a suggestion, when there is none."""
+    refuse_unknown("transforms", value, TRANSFORMS, "transform and no import path")
+    return value
+
+
+def parts_of(declared: CandidateDeclaration, transform: str) -> list[Provided]:
+    """It returns what other packages provide of a candidate: its estimator, its transform."""
+    asked = (
+        part("candidates", declared.estimator, SHORT_NAMES),
+        part("transforms", declared.transform or transform, TRANSFORMS),
+    )
+    return [p for p in asked if p is not None]

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, mode
 from ml_assets.errors import did_you_mean
 from ml_assets.metric import METRICS
 from ml_assets.problem.declaration import Declaration, Mode
+from ml_assets.provided import refuse_unknown
 
 # Checks on the challenger that are named by us: a question of a team's own takes another name.
 CLAIMS = (
@@ -220,7 +221,7 @@ class CustomGate(Declaration):
 
     custom: str = Field(
         description="A function of (rows, truth, predictions, probabilities), all of test, by "
-        "import path or `.model.function`. It returns True or False, or that and a sentence. The "
+        "import path or `.model.function`, or a name that an installed package provides. It returns True or False, or that and a sentence. The "
         "check is named after it.",
         examples=[".model.no_negative_prices"],
     )
@@ -229,8 +230,8 @@ class CustomGate(Declaration):
     @field_validator("custom")
     @classmethod
     def _is_a_path(cls, value: str) -> str:
-        if "." not in value:
-            raise ValueError(f"`{value}` is no import path; write `.model.{value}`")
+        what = f"gate of an installed package and no import path; write `.model.{value}`"
+        refuse_unknown("gates", value, (), what)
         name = value.rpartition(".")[2]
         if is_claim(name):
             raise ValueError(

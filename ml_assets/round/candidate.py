@@ -12,7 +12,7 @@ from ml_assets.digest import digest_of, file_digest
 from ml_assets.errors import CandidateError, MLAssetsError
 from ml_assets.evaluation import score, select_metric
 from ml_assets.gates import Verdict
-from ml_assets.problem import CandidateDeclaration
+from ml_assets.problem import CandidateDeclaration, parts_of
 from ml_assets.resources.lake import Entry
 from ml_assets.round import CARD, Made, Round
 from ml_assets.round.split import SplitMade, current_split, part_rows
@@ -95,7 +95,7 @@ def candidate_key(round_: Round, declared: CandidateDeclaration, split: SplitMad
     return digest_of(
         "candidate",
         candidates.FITTING,
-        [declared, transform, sources],
+        [declared, transform, [*sources, *(p.pin for p in parts_of(declared, transform))]],
         learned_from,
         [split.profile.features, problem.dataset.target, asdict(split.profile.usable_target())],
         [problem.class_weight, problem.threshold, problem.seed, problem.trust],
@@ -146,7 +146,9 @@ def _fitting(round_: Round, name: str, declared: CandidateDeclaration, split: Sp
         "missing": said.missing(),
         "class_shares": said.class_shares(target),
         "bytes": len(stored),
-        "requirements": candidates.requirements(fitted.model),
+        "requirements": candidates.requirements(
+            fitted.model, [p.pin for p in parts_of(declared, problem.transform)]
+        ),
         "search": tuned and {"how": tuned.how, "best": tuned.params, "value": tuned.value},
     }
     # times are no part of the content: the same search gives the same candidate

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ml_assets import __version__
-from ml_assets.candidate import environment
 from ml_assets.errors import PromotionRefused, shortened
 from ml_assets.problem import Problem
 from ml_assets.resources.lake import Lake
@@ -15,7 +14,7 @@ from ml_assets.round import CARD, Round
 from ml_assets.round.candidate import fit_candidate
 from ml_assets.round.challenger import score_on_test
 from ml_assets.round.dataset import MANIFEST, described
-from ml_assets.round.record import CONFIG
+from ml_assets.round.record import CONFIG, environment
 from ml_assets.round.split import make_split
 from ml_assets.verification import load_verified
 
@@ -102,7 +101,7 @@ def reproduce(round_: Round, version: int | None) -> Reproduction:
     ]
     wrong = [Difference(*f) for f in found if f[1] != f[2]]
     also: list[tuple[str, Any, Any]] = [("code", entry["code_version"], __version__)]
-    then, now = kept["environment"], environment()
+    then, now = kept["environment"], environment(problem)
     also += [(name, then.get(name), now.get(name)) for name in {**then, **now}]
     why = [Difference(*f) for f in also if f[1] != f[2]]
     return Reproduction(

@@ -16,7 +16,7 @@ import ml_assets
 from ml_assets.components.ml_problem import checks
 from ml_assets.digest import digest_of
 from ml_assets.gates import Verdict, failures
-from ml_assets.problem import CandidateDeclaration, Problem
+from ml_assets.problem import CandidateDeclaration, Problem, parts_of
 from ml_assets.resources.registry import DagsterRun
 from ml_assets.resources.stores import Stores
 from ml_assets.user_code import source_digest
@@ -192,6 +192,7 @@ def _candidate(
     key = key_of(problem, "candidate", name)
     transform = declared.transform or problem.transform
     sources = [source_digest(path, folder) for path in (declared.estimator, transform)]
+    sources += [p.pin for p in parts_of(declared, transform)]
 
     @dg.asset(
         key=key,
