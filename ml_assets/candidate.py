@@ -371,7 +371,8 @@ def _parts_of(estimator: Any) -> list[Any]:
         part = todo.pop()
         found.append(part)
         todo += [step for _, step in getattr(part, "steps", [])]
-        todo += list(getattr(part, "estimators_", []) if hasattr(part, "voting") else [])
+        voting = type(part).__name__.startswith("Voting")
+        todo += list(getattr(part, "estimators_", []) if voting else [])
         todo += [
             e for e in (getattr(part, "estimator_", None), getattr(part, "estimator", None)) if e
         ]

@@ -30,7 +30,8 @@ from ml_assets.candidate import (
 )
 from ml_assets.errors import CandidateError, DeclarationError, ModelRefused
 from ml_assets.evaluation import score
-from ml_assets.problem import SHORT_NAMES, CandidateDeclaration, ShortName
+from ml_assets.problem import ENSEMBLE, SHORT_NAMES, CandidateDeclaration, ShortName
+from ml_assets.problem.candidate import ABOUT
 from ml_assets_tests.conftest import MULTICLASS, problem, table, target_of
 
 # Few trees: what is tested does not depend on their number.
@@ -58,11 +59,11 @@ def fitted(candidate, rows, of=None, folder=None, **given):
 
 
 def test_every_short_name_is_in_the_catalogue_and_nothing_else_is():
-    assert set(SHORT_NAMES) == set(CATALOGUE) == set(get_args(ShortName))
+    assert set(SHORT_NAMES) == {*CATALOGUE, ENSEMBLE} == set(get_args(ShortName)) == set(ABOUT)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-@pytest.mark.parametrize("name", SHORT_NAMES)
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_a_short_name_fits_a_mixed_table_and_is_kept_and_loaded_as_it_was(name, task):
     """Numbers with gaps, text, dates; the stored file needs no trust beyond our own list."""
     rows = table(60, task=task)

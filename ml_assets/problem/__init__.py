@@ -10,9 +10,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ml_assets.errors import did_you_mean
 from ml_assets.metric import METRICS
 from ml_assets.problem.candidate import (
+    BASELINE,
     DEFAULT_CANDIDATES,
+    ENSEMBLE,
     SHORT_NAMES,
     CandidateDeclaration,
     Range,
@@ -45,6 +48,7 @@ from ml_assets.problem.gates import (
 
 __all__ = [
     "DEFAULT_CANDIDATES",
+    "ENSEMBLE",
     "SHORT_NAMES",
     "BeatsBaselineGate",
     "BeatsChampionGate",
@@ -210,11 +214,27 @@ class Problem(Declaration):
             taken = [f"{name}_{i}" for i in points if f"{name}_{i}" in self.candidates]
             if taken:
                 raise ValueError(f"candidates: the grid of `{name}` makes a second `{taken[0]}`")
+        self._ensembles_have_members()
         if isinstance(self.split.by, str) and self.split.by == "key" and self.dataset.key is None:
             raise ValueError("split: by key, but the dataset declares no `key`")
         if isinstance(self.threshold, float) and not 0 < self.threshold < 1:
             raise ValueError(f"threshold is {self.threshold:g}; it lies between 0 and 1")
         return self
+
+    def _ensembles_have_members(self) -> None:
+        for name, declared in self.candidates.items():
+            if declared.estimator != ENSEMBLE:
+                continue
+            known = self.members(CandidateDeclaration(estimator=ENSEMBLE))
+            for member in declared.params.get("members", []):
+                if member not in known:
+                    hint = did_you_mean(member, known)
+                    raise ValueError(f"candidates: `{name}` has no member `{member}`.{hint}")
+            if not known:
+                raise ValueError(
+                    f"candidates: `{name}` is an ensemble of the others, and there is none beside "
+                    "it. Name some."
+                )
 
     def check_task(self, task: str) -> None:
         """It raises ValueError when a metric or a gate named here is not one of the task's."""
@@ -250,7 +270,14 @@ class Problem(Declaration):
                 chosen = _fanned_out(name, declared, chosen)
         if not any(c.estimator == "baseline" for c in chosen.values()):
             chosen = {"baseline": CandidateDeclaration(estimator="baseline"), **chosen}
-        return chosen
+        # an ensemble comes after those that it is made of
+        return dict(sorted(chosen.items(), key=lambda item: item[1].estimator == ENSEMBLE))
+
+    def members(self, declared: CandidateDeclaration) -> list[str]:
+        """It returns the names of the candidates that an ensemble may be made of."""
+        others = {n: c.estimator for n, c in self.contenders().items()}
+        known = [n for n, estimator in others.items() if estimator not in (ENSEMBLE, BASELINE)]
+        return [n for n in known if n in declared.params.get("members", known)]
 
     def champion_gate(self) -> BeatsChampionGate:
         """It returns the declared comparison with the champion, or the default one."""

@@ -27,6 +27,8 @@ ABOUT: dict[str, str] = {
     "xgboost": "XGBoost's boosted trees.",
     "lightgbm": "LightGBM's boosted trees.",
     "catboost": "CatBoost's boosted trees on symmetric splits.",
+    "ensemble": "The best few of the other candidates by `select` on validation, averaged, and not "
+    "fitted again. `of`: how many, 3. `members`: among which, all.",
 }
 
 ShortName = Literal[
@@ -40,8 +42,13 @@ ShortName = Literal[
     "xgboost",
     "lightgbm",
     "catboost",
+    "ensemble",
 ]
 SHORT_NAMES: tuple[str, ...] = get_args(ShortName)
+
+ENSEMBLE, BASELINE = "ensemble", "baseline"
+# how many an ensemble is made of, when nothing else is said
+BEST_FEW = 3
 
 # The set when none is named, with what differs from the libraries' own defaults.
 DEFAULT_CANDIDATES: dict[str, dict[str, Any]] = {
@@ -144,6 +151,24 @@ class CandidateDeclaration(Declaration):
         both = [k for k in self.search if k in self.params]
         if both:
             raise ValueError(f"`{both[0]}` is under both `params` and `search`")
+        return self
+
+    @model_validator(mode="after")
+    def _an_ensemble_is_of_others(self) -> "CandidateDeclaration":
+        if self.estimator != ENSEMBLE:
+            return self
+        unknown = [p for p in self.params if p not in ("of", "members")]
+        if unknown:
+            hint = did_you_mean(unknown[0], ("of", "members"))
+            raise ValueError(f"an ensemble has no parameter `{unknown[0]}`.{hint}")
+        of, members = self.params.get("of", BEST_FEW), self.params.get("members", ["some"])
+        if not isinstance(of, int) or isinstance(of, bool) or of < 1:
+            raise ValueError(f"an ensemble is `of` a whole number of candidates, not {of!r}")
+        if not isinstance(members, list) or not members:
+            raise ValueError("`members` of an ensemble are a list of names of candidates")
+        if self.search or self.transform:
+            word = "search" if self.search else "transform"
+            raise ValueError(f"an ensemble has no `{word}`: each of its members has its own")
         return self
 
     def points(self) -> "list[dict[str, Any]]":

@@ -11,7 +11,7 @@ from ml_assets.problem import Problem
 from ml_assets.resources.lake import Lake
 from ml_assets.resources.table import StoredFile, Table
 from ml_assets.round import CARD, Round
-from ml_assets.round.candidate import fit_candidate
+from ml_assets.round.candidate import fit_with_members
 from ml_assets.round.challenger import score_on_test
 from ml_assets.round.dataset import MANIFEST, described
 from ml_assets.round.record import CONFIG, environment
@@ -83,7 +83,7 @@ def reproduce(round_: Round, version: int | None) -> Reproduction:
         fresh = replace(round_, problem=problem, folder=record.path, stores=stores)
         dataset = _rows_at_hand(round_, fresh, kept)
         split = make_split(fresh)
-        fitted = fit_candidate(fresh, entry["candidate"], split)
+        fitted = fit_with_members(fresh, entry["candidate"], split)
         card = fitted.json(CARD)
         trusted = tuple(problem.trust)
         scored, _ = score_on_test(
