@@ -13,12 +13,13 @@ import pytest
 import yaml
 
 from ml_assets.candidate import build
-from ml_assets.errors import CandidateError, DeclarationError
+from ml_assets.errors import CandidateError, DeclarationError, PromotionRefused
 from ml_assets.parts import first_sentence, listed
 from ml_assets.problem import CandidateDeclaration, parts_of
 from ml_assets.provided import locate_part, part, provided
+from ml_assets.round.reproduction import reproduce
 from ml_assets_tests.conftest import problem, table
-from ml_assets_tests.problems import rows
+from ml_assets_tests.problems import Project, declared, quickly, rows
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = Path(__file__).parent / "example_package"
@@ -114,8 +115,8 @@ def test_a_name_that_nobody_provides_is_refused_with_what_is_near(install, given
 def test_ours_win_and_the_list_says_so(install):
     install("forest_d", MODULE.replace("oak", "linear"), candidates=["linear"])
     assert part("candidates", "linear", ["linear"]) is None
-    declared = problem(candidates={"linear": {}}).candidates["linear"]
-    model = build(declared, problem(), "binary", table(40)[["whole"]], None)
+    of = problem(candidates={"linear": {}}).candidates["linear"]
+    model = build(of, problem(), "binary", table(40)[["whole"]], None)
     assert type(model[-1]).__name__ == "LogisticRegression"
     ours, theirs = [p for p in listed("candidates") if p["name"] == "linear"]
     assert (ours["package"], theirs["package"], theirs["version"]) == (
@@ -149,10 +150,10 @@ def test_errors_in_what_is_provided_name_the_package(install):
     install("forest_h", MODULE, candidates=["oak", "elm"])
     with pytest.raises(DeclarationError, match=r"`elm`, provided by forest_h 1.0: .* has no `elm`"):
         locate_part("candidates", "elm", None)
-    declared = CandidateDeclaration(estimator="oak", params={"dept": 2})
+    of = CandidateDeclaration(estimator="oak", params={"dept": 2})
     said = "oak has no parameter `dept`. Did you mean `depth`?"
     with pytest.raises(CandidateError, match=said):
-        build(declared, problem(), "binary", table(40)[["whole"]], None)
+        build(of, problem(), "binary", table(40)[["whole"]], None)
     with pytest.raises(DeclarationError, match="`oak` is no regressor, but the task is regression"):
         whole = table(40)[["whole"]]
         build(CandidateDeclaration(estimator="oak"), problem(), "regression", whole, None)
@@ -176,6 +177,24 @@ def test_the_first_sentence_of_a_docstring_is_told(text, first):
 def test_each_of_ours_is_told_in_a_sentence(kind):
     for told in listed(kind):
         assert told["about"].endswith("."), told
+
+
+@pytest.mark.slow
+def test_a_version_is_not_made_again_without_the_package_of_its_parts(install, tmp_path):
+    """Seen to fail: it ended with pydantic's own error."""
+    install("forest_i", MODULE, candidates=["oak"])
+    with quickly():
+        project = Project(tmp_path / "project")
+        project.write(rows(300))
+        project.production(declared(candidates={"oak": {}}))
+        assert project.champion() == (1, 1)
+        again = project.round(declared())
+        assert reproduce(again, None).same
+        shutil.rmtree(tmp_path / "forest_i-1.0.dist-info")
+        forget()
+        with pytest.raises(PromotionRefused, match="`oak` is no short name") as refused:
+            reproduce(again, None)
+    assert "Install the packages that provided its parts." in str(refused.value)
 
 
 # ------------------------------------------------------------- a package, installed by pip

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ml_assets import __version__
 from ml_assets.errors import PromotionRefused, shortened
 from ml_assets.problem import Problem
@@ -66,7 +68,8 @@ def reproduce(round_: Round, version: int | None) -> Reproduction:
         version: the version; None for the champion.
 
     Raises:
-        PromotionRefused: the ledger knows no such version, or it has no record.
+        PromotionRefused: the ledger knows no such version, it has no record, or its declaration
+            names what is not installed.
         ModelRefused: rows or record were changed since.
     """
     entry = _entry(round_, version)
@@ -77,7 +80,7 @@ def reproduce(round_: Round, version: int | None) -> Reproduction:
             "about before records were kept, or its files are gone."
         )
     kept = record.json(CONFIG)
-    problem = Problem(**kept["config"])
+    problem = _declared_then(kept["config"], entry["version"])
     with tempfile.TemporaryDirectory() as aside:
         stores = replace(round_.stores, lake=Lake(Path(aside)))
         fresh = replace(round_, problem=problem, folder=record.path, stores=stores)
@@ -112,6 +115,18 @@ def reproduce(round_: Round, version: int | None) -> Reproduction:
         card["model_digest"],
         metrics,
     )
+
+
+def _declared_then(config: dict[str, Any], version: int) -> Problem:
+    """It returns the recorded declaration; one may name parts of a package that is gone."""
+    try:
+        return Problem(**config)
+    except ValidationError as error:
+        said = "; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors())
+        raise PromotionRefused(
+            f"The recorded declaration of version {version} does not hold here: {said} Install the "
+            "packages that provided its parts."
+        ) from None
 
 
 def _entry(round_: Round, version: int | None) -> dict[str, Any]:
