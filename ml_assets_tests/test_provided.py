@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from ml_assets.candidate import build
+from ml_assets.command import main
 from ml_assets.errors import CandidateError, DeclarationError, PromotionRefused
 from ml_assets.parts import first_sentence, listed
 from ml_assets.problem import CandidateDeclaration, parts_of
@@ -177,6 +179,21 @@ def test_the_first_sentence_of_a_docstring_is_told(text, first):
 def test_each_of_ours_is_told_in_a_sentence(kind):
     for told in listed(kind):
         assert told["about"].endswith("."), told
+
+
+def test_the_list_is_told_in_lines_and_in_json(install):
+    install("forest_j", MODULE, candidates=["oak"], gates=["is_wood"])
+    told = CliRunner().invoke(main, ["list", "candidates"])
+    assert told.exit_code == 0
+    assert "oak" in told.stdout
+    assert "An old tree. [forest_j 1.0]" in told.stdout
+    asked = CliRunner().invoke(main, ["list", "gates", "--json"])
+    document = json.loads(asked.stdout)
+    assert document["kind"] == "gates"
+    assert [p["name"] for p in document["parts"] if p["package"] == "forest_j"] == ["is_wood"]
+    wrong = CliRunner().invoke(main, ["list", "trees"])
+    assert wrong.exit_code == 2
+    assert "'candidates', 'transforms', 'gates', 'metrics'" in wrong.output
 
 
 @pytest.mark.slow
