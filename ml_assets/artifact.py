@@ -163,8 +163,27 @@ def _canonical(raw: bytes) -> bytes:
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out:
         _write(out, "schema.json", json.dumps(schema, separators=(",", ":")).encode())
         for old, new in names.items():
-            _write(out, new, archive.read(old))
+            data = archive.read(old)
+            _write(out, new, _without_padding(data) if new.endswith(".npy") else data)
     return made.getvalue()
+
+
+def _without_padding(data: bytes) -> bytes:
+    """It returns an array's file with zeros between its fields.
+
+    The nodes of a tree that was loaded have there what happened to lie in memory.
+    """
+    import numpy as np
+
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    if array.dtype.names is None:
+        return data
+    clean = np.zeros(array.shape, array.dtype)
+    for name in array.dtype.names:
+        clean[name] = array[name]
+    file = io.BytesIO()
+    np.save(file, clean, allow_pickle=False)
+    return file.getvalue()
 
 
 def _write(out: zipfile.ZipFile, name: str, data: bytes) -> None:

@@ -5,8 +5,9 @@ It is fitted on train only, and may have its threshold tuned on validation.
 
 import functools
 import importlib.metadata
+import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import get_tags
 
+from ml_assets import provided
 from ml_assets.dataset import Target
 from ml_assets.errors import (
     CandidateError,
@@ -24,10 +26,9 @@ from ml_assets.errors import (
     did_you_mean,
 )
 from ml_assets.problem import SHORT_NAMES, CandidateDeclaration, Problem
-from ml_assets.user_code import locate
 
 # Part of every candidate's key: change it when the same declaration would be fitted differently.
-FITTING = "2"
+FITTING = "3"
 RARE_CLASS = 0.1  # a class below this share makes a binary problem imbalanced
 
 _CLASSIFIER, _REGRESSOR = "classifier", "regressor"
@@ -176,7 +177,7 @@ def _estimator(declared: CandidateDeclaration, task: str, folder: Path | None) -
             fit = [n for n, kinds in CATALOGUE.items() if kind in kinds]
             raise DeclarationError(f"{path} is no {kind}. For {task}: {', '.join(fit)}.")
         path, defaults = CATALOGUE[path][kind]
-    found = locate(path, folder)
+    found = provided.locate_part("candidates", path, folder)
     params = {**defaults, **declared.params}
     _refuse_unknown_params(declared.estimator, found, declared.params)
     try:
@@ -203,11 +204,17 @@ def _refuse_unknown_params(name: str, found: Any, params: dict[str, Any]) -> Non
     to say so themselves.
     """
     told = ("sklearn", "xgboost")
-    if not (isinstance(found, type) and found.__module__.split(".")[0] in told):
-        return
-    try:
-        known = found().get_params()
-    except TypeError:  # it cannot be made without parameters
+    if provided.part("candidates", name, SHORT_NAMES):
+        asked = inspect.signature(found).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in asked.values()):
+            return
+        known = list(asked)
+    elif isinstance(found, type) and found.__module__.split(".")[0] in told:
+        try:
+            known = list(found().get_params())
+        except TypeError:  # it cannot be made without parameters
+            return
+    else:
         return
     unknown = [p for p in params if p not in known]
     if unknown:
@@ -236,7 +243,7 @@ def _transform(
     if transform == "none" or name == "baseline":
         return named
     if transform != "auto":
-        given = locate(transform, folder)
+        given = provided.locate_part("transforms", transform, folder)
         made = given() if callable(given) else given
         if not hasattr(made, "transform"):
             raise DeclarationError(f"`{transform}` gave {type(made)}, not a transformer.")
@@ -285,11 +292,23 @@ def fit(
         model.fit(*train, **weights)
     except Exception as error:
         raise CandidateError(f"fitting failed: {type(error).__name__}: {error}") from error
+    _settle(model)  # before its threshold is fixed: a frozen estimator hides its settings
+    threshold = decide(model, train, validation, problem, target)
+    return Fitted(model, threshold, clock() - started)
+
+
+def decide(
+    model: Pipeline,
+    train: tuple[pd.DataFrame, pd.Series],
+    validation: tuple[pd.DataFrame, pd.Series],
+    problem: Problem,
+    target: Target,
+) -> float | None:
+    """It fixes the threshold of a fitted model where it is declared or tuned, and returns it."""
     threshold = _threshold(model, validation, problem, target)
     if threshold is not None:
         _fix_threshold(model, threshold, train, target)
-    _settle(model)
-    return Fitted(model, threshold, clock() - started)
+    return threshold
 
 
 def _threshold(
@@ -352,7 +371,8 @@ def _parts_of(estimator: Any) -> list[Any]:
         part = todo.pop()
         found.append(part)
         todo += [step for _, step in getattr(part, "steps", [])]
-        todo += list(getattr(part, "estimators_", []) if hasattr(part, "voting") else [])
+        voting = type(part).__name__.startswith("Voting")
+        todo += list(getattr(part, "estimators_", []) if voting else [])
         todo += [
             e for e in (getattr(part, "estimator_", None), getattr(part, "estimator", None)) if e
         ]
@@ -437,10 +457,15 @@ def environment() -> dict[str, str]:
     return found
 
 
-def requirements(model: Pipeline) -> list[str]:
-    """It returns the pinned packages that loading and predicting need, as pip writes them."""
+def requirements(model: Pipeline, pins: Iterable[str] = ()) -> list[str]:
+    """It returns the pinned packages that loading and predicting need, as pip writes them.
+
+    Args:
+        model: the fitted candidate.
+        pins: the packages that provided parts of it.
+    """
     used = {type(part).__module__.split(".")[0] for part in _parts_of(model)}
     used |= {"sklearn", "skops", "pandas", "numpy"}
     versions = environment()
     names = [n for package in used & _LIBRARIES.keys() for n in _LIBRARIES[package]]
-    return sorted(f"{n}=={versions[n]}" for n in names if n in versions)
+    return sorted({*(f"{n}=={versions[n]}" for n in names if n in versions), *pins})

@@ -223,3 +223,15 @@ def _size(count: int) -> str:
             return f"{size:.3g} {unit}" if unit != "bytes" else f"{count} bytes"
         size /= 1000
     return f"{size:.3g} GB"
+
+
+def parts_text(parts: list[dict[str, Any]]) -> str:
+    """It returns what a declaration can name, a line each; what another package provides says so."""
+    width = max((len(p["name"]) for p in parts), default=0)
+    lines = []
+    for p in parts:
+        by = f" [{p['package']} {p['version']}]" if p["version"] else ""
+        lines.append(f"{p['name']:{width}}  {p['about']}{by}")
+        if p["remark"]:
+            lines.append(f"{'':{width}}  {click.style('note', fg='yellow')} {p['remark']}")
+    return "\n".join(lines)

@@ -172,7 +172,7 @@ def _by_time(frame: pd.DataFrame, by: TimeBy, cuts: Cuts) -> np.ndarray:
         points = [
             pd.Timestamp(c) if dated else float(c) for c in (cuts.validation_from, cuts.test_from)
         ]
-        gap: Any = pd.Timedelta(by.gap or 0) if dated else float(by.gap or 0)
+        gap = _gap(by, dated)
     except (ValueError, TypeError) as error:
         kind = "dates" if dated else "numbers"
         raise DatasetError(f"split.by: `{by.time}` holds {kind}; {error}.") from None
@@ -186,6 +186,19 @@ def _by_time(frame: pd.DataFrame, by: TimeBy, cuts: Cuts) -> np.ndarray:
         if gap:
             part[((times >= point - gap) & (times < point)).to_numpy()] = LEFT_OUT
     return part
+
+
+def _gap(by: TimeBy, dated: bool) -> Any:
+    return pd.Timedelta(by.gap or 0) if dated else float(by.gap or 0)
+
+
+def known_before(times: pd.Series, point: Any, by: TimeBy) -> np.ndarray:
+    """It says of each row whether it may be learned from to predict what comes at a point of time.
+
+    Rows of the gap before the point may not: their outcome is not known there.
+    """
+    gap = _gap(by, column_type(times) == "date")
+    return (times < (point - gap if gap else point)).to_numpy()
 
 
 def divide(

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ml_assets.errors import DeclarationError, MLAssetsError, shortened
+from ml_assets.problem import SHORT_NAMES
+from ml_assets.problem.candidate import TRANSFORMS
 from ml_assets.problem.gates import CustomGate
+from ml_assets.provided import Kind, locate_part
 from ml_assets.resources.home import Home, find_home
 from ml_assets.resources.ledger import MAKES_CHAMPION
 from ml_assets.resources.stores import Stores, open_stores
@@ -18,6 +21,13 @@ if TYPE_CHECKING:
     from ml_assets.components import MLProblem
     from ml_assets.round import Round
     from ml_assets.round.quarantine import Quarantined
+
+# names that are ours, and lead somewhere
+OURS: dict[Kind, tuple[str, ...]] = {
+    "candidates": SHORT_NAMES,
+    "transforms": tuple(TRANSFORMS),
+    "gates": (),
+}
 
 
 def champion(problem: str, stores: Stores) -> dict[str, Any] | None:
@@ -311,15 +321,19 @@ def _is_of(run: dg.DagsterRun, name: str) -> bool:
 
 def faults(component: "MLProblem") -> list[str]:
     """It returns what is wrong with a declaration that parses: paths that lead nowhere."""
-    from ml_assets.user_code import locate
-
     problem, found = component.problem, []
-    paths = [problem.dataset.loader or "", problem.transform]
-    paths += [g.custom for g in problem.gates if isinstance(g, CustomGate)]
-    paths += [p for c in problem.candidates.values() for p in (c.estimator, c.transform or "")]
-    for path in dict.fromkeys(p for p in paths if "." in p):
+    asked: list[tuple[Kind, str]] = [
+        ("candidates", problem.dataset.loader or ""),
+        ("transforms", problem.transform),
+    ]
+    asked += [("gates", g.custom) for g in problem.gates if isinstance(g, CustomGate)]
+    for c in problem.candidates.values():
+        asked += [("candidates", c.estimator), ("transforms", c.transform or "")]
+    for kind, path in dict.fromkeys(asked):
+        if not path or path in OURS[kind]:
+            continue
         try:
-            locate(path, component.folder)
+            locate_part(kind, path, component.folder)
         except MLAssetsError as error:
             found += [str(error)] if str(error) not in found else []
     if problem.dataset.path is not None and not problem.dataset.is_landing:

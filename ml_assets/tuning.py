@@ -25,7 +25,7 @@ from ml_assets.problem import (
     SplitDeclaration,
     TimeBy,
 )
-from ml_assets.split import identity
+from ml_assets.split import identity, known_before
 
 STARTING = 8  # random trials before TPE has something to learn from
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
@@ -77,26 +77,32 @@ def folds(
     """It returns positions to learn from and to score by, for each fold of train.
 
     Rows that the split keeps together stay together; by time, each fold is scored after what it
-    learned from.
+    learned from, with the split's gap between the two.
 
     Args:
         rows: train; in the order of time, where it was split so.
         count: number of folds, from 2.
         split: how rows are told apart.
         dataset: what the columns are for.
+
+    Raises:
+        CandidateError: the gap leaves nothing to learn from.
     """
     from sklearn.model_selection import GroupKFold, TimeSeriesSplit
 
     if isinstance(split.by, TimeBy):
-        moment = pd.factorize(rows[split.by.time], sort=True)[0]
-        moments = np.unique(moment)
-        return [
-            (
-                np.flatnonzero(np.isin(moment, moments[a])),
-                np.flatnonzero(np.isin(moment, moments[b])),
-            )
-            for a, b in TimeSeriesSplit(count).split(moments)
-        ]
+        moments = np.sort(rows[split.by.time].unique())
+        times, places = rows[split.by.time], []
+        for _, held in TimeSeriesSplit(count).split(moments):
+            first, last = moments[held[0]], moments[held[-1]]
+            known = np.flatnonzero(known_before(times, first, split.by))
+            if not len(known):
+                raise CandidateError(
+                    f"folds: the gap of {split.by.gap} leaves nothing to learn from before "
+                    f"{first}, where a fold begins. Ask for fewer folds, or a smaller gap."
+                )
+            places.append((known, np.flatnonzero((times >= first) & (times <= last))))
+        return places
     together = identity(rows, split, dataset)
     return list(GroupKFold(count).split(rows, groups=together))
 

@@ -30,7 +30,8 @@ from ml_assets.candidate import (
 )
 from ml_assets.errors import CandidateError, DeclarationError, ModelRefused
 from ml_assets.evaluation import score
-from ml_assets.problem import SHORT_NAMES, CandidateDeclaration, ShortName
+from ml_assets.problem import ENSEMBLE, SHORT_NAMES, CandidateDeclaration, ShortName
+from ml_assets.problem.candidate import ABOUT
 from ml_assets_tests.conftest import MULTICLASS, problem, table, target_of
 
 # Few trees: what is tested does not depend on their number.
@@ -58,11 +59,11 @@ def fitted(candidate, rows, of=None, folder=None, **given):
 
 
 def test_every_short_name_is_in_the_catalogue_and_nothing_else_is():
-    assert set(SHORT_NAMES) == set(CATALOGUE) == set(get_args(ShortName))
+    assert set(SHORT_NAMES) == {*CATALOGUE, ENSEMBLE} == set(get_args(ShortName)) == set(ABOUT)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-@pytest.mark.parametrize("name", SHORT_NAMES)
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_a_short_name_fits_a_mixed_table_and_is_kept_and_loaded_as_it_was(name, task):
     """Numbers with gaps, text, dates; the stored file needs no trust beyond our own list."""
     rows = table(60, task=task)
@@ -429,6 +430,12 @@ def test_balanced_weights_raise_the_probability_of_the_rare_class():
 def test_predicting_one_row_uses_one_thread():
     model = fitted(declared("random_forest"), table(40)[[*NUMBERS, "y"]]).model
     assert model[-1].n_jobs == 1
+
+
+def test_behind_a_threshold_too_predicting_uses_one_thread():
+    """Seen to fail: frozen behind its threshold, a forest kept adding its trees up by threads."""
+    model = fitted(declared("random_forest"), table(40)[[*NUMBERS, "y"]], threshold=0.3).model
+    assert model[-1].estimator.estimator.n_jobs == 1
 
 
 def test_the_latency_is_a_time_in_milliseconds():

@@ -329,3 +329,27 @@ def test_a_declaration_needs_none_of_the_heavy_libraries():
     code = f"import sys, ml_assets.problem; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("task", "gate", "said"),
+    [
+        ("regression", {"calibration": 0.1}, "calibration is not for regression tasks"),
+        ("regression", {"class_share": 0.1}, "class_share is not for regression tasks"),
+        ("regression", {"flips": 0.1}, "flips is not for regression tasks"),
+        (
+            "regression",
+            {"fair": "sex", "max_difference": 0.1},
+            "positive_rate is not for regression",
+        ),
+        (
+            "multiclass",
+            {"fair": "sex", "max_difference": 0.1},
+            "positive_rate is not for multiclass",
+        ),
+    ],
+)
+def test_a_gate_that_could_only_fail_or_only_hold_for_a_task_is_refused(task, gate, said):
+    """Seen to fail: calibration of a regression failed for ever, and flips held for ever."""
+    assert said in refusal(problem, task=task, gates=[gate])
+    assert problem(task="binary", gates=[gate]).gates

@@ -189,8 +189,7 @@ def test_the_rows_of_then_are_those_of_now_after_more_came(project: Project):
 
 def test_another_library_is_named_and_the_rest_is_the_same(twice: Project, monkeypatch):
     now = {**candidates.environment(), "scikit-learn": "9.9.9"}
-    for module in (candidates, reproduction):
-        monkeypatch.setattr(module, "environment", lambda: now)
+    monkeypatch.setattr(candidates, "environment", lambda: now)
     made = again(twice)
     then = candidates_of(twice)["scikit-learn"]
     assert made.same

@@ -512,6 +512,28 @@ def test_by_time_rows_of_one_time_are_on_one_side():
         assert learned["day"].max() < scored["day"].min()
 
 
+@pytest.mark.parametrize(
+    ("times", "gap"),
+    [(pd.date_range("2024-01-01", periods=100), "5d"), (np.arange(100.0), 5)],
+    ids=["dates", "numbers"],
+)
+def test_by_time_the_gap_lies_before_each_fold(times, gap):
+    """Seen to fail: folds took the rows whose outcome the split's gap says is not known yet."""
+    frame = rows(100).assign(day=times)
+    apart = pd.Timedelta(gap) if isinstance(gap, str) else gap
+    found = list(parts_of(frame, by={"time": "day", "gap": gap}))
+    assert len(found) == 4
+    for learned, scored in found:
+        assert learned["day"].max() + apart < scored["day"].min()
+        assert len(learned) == scored.index.min() - 5
+
+
+def test_a_gap_that_leaves_nothing_to_learn_from_is_said():
+    frame = rows(100).assign(day=pd.date_range("2024-01-01", periods=100))
+    with pytest.raises(CandidateError, match="the gap of 60d leaves nothing to learn from before"):
+        list(parts_of(frame, by={"time": "day", "gap": "60d"}))
+
+
 # -------------------------------------------------------------------------- declarations
 
 
@@ -523,6 +545,7 @@ def test_by_time_rows_of_one_time_are_on_one_side():
         ({"search": {"C": {"low": 3, "high": 2}}}, "low 3 is not below high 2"),
         ({"search": {"C": {"low": 0, "high": 2, "log": True}}}, "log: low is 0; it must be above 0"),
         ({"search": {"C": {"low": 0, "high": 2, "step": 0}}}, "greater than 0"),
+        ({"search": {"C": {"low": 1, "high": 9, "step": 2, "log": True}}}, "exclude each other"),
         ({"search": {"C": {"low": 0}}}, "high"),
         ({"search": {"C": 3}}, "list"),
         ({"sampler": "grid"}, "search: `rate` is a range; a grid needs lists of values"),
@@ -653,6 +676,16 @@ def test_in_a_round_a_failed_trial_is_a_failed_run(project):
     assert len(found) == 2
     assert [r.data.params["C"] for r in failed] == ["-1.0"]
     assert "The 'C' parameter" in failed[0].data.tags["ml_assets.error"]
+
+
+@pytest.mark.slow
+def test_in_a_round_a_metric_that_a_fold_does_not_define_is_said(project):
+    """Seen to fail: the error was `KeyError: 'roc_auc'`."""
+    search = {"search": {"alpha": [1.0]}, "folds": 2}
+    search["estimator"] = "sklearn.linear_model.RidgeClassifier"
+    made = project.candidates(project.round(declared(candidates={"tuned": search})))["tuned"]
+    assert "roc_auc is not defined on the" in (made.error or "")
+    assert "the candidate gives no probabilities" in (made.error or "")
 
 
 @pytest.mark.slow

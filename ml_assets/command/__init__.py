@@ -12,6 +12,7 @@ import ml_assets
 from ml_assets.command.arriving import quarantine, release
 from ml_assets.command.deciding import approve, history, override, reproduce, rollback, status
 from ml_assets.command.declaring import check, import_, new
+from ml_assets.command.listing import listing
 from ml_assets.command.working import clean, run, ui
 
 
@@ -45,6 +46,7 @@ for _command in (
     quarantine,
     release,
     check,
+    listing,
     ui,
 ):
     main.add_command(_command)

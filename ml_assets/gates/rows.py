@@ -194,11 +194,11 @@ def custom(seen: Answers, gate: CustomGate) -> Verdict:
     """It asks a function of the team's own."""
     import numpy as np
 
-    from ml_assets.user_code import locate
+    from ml_assets.provided import locate_part
 
     name = gate.custom.rpartition(".")[2]
     try:
-        asked = locate(gate.custom, seen.folder)
+        asked = locate_part("gates", gate.custom, seen.folder)
         answer = asked(seen.rows, seen.truth, seen.said.values, seen.said.probabilities)
     except MLAssetsError as error:
         return Verdict(name, False, str(error), {}, gate.mode)

@@ -10,14 +10,19 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ml_assets.errors import did_you_mean
 from ml_assets.metric import METRICS
 from ml_assets.problem.candidate import (
+    BASELINE,
     DEFAULT_CANDIDATES,
+    ENSEMBLE,
     SHORT_NAMES,
     CandidateDeclaration,
     Range,
     ShortName,
     declared_candidate,
+    known_transform,
+    parts_of,
 )
 from ml_assets.problem.dataset import (
     ColumnContract,
@@ -30,6 +35,7 @@ from ml_assets.problem.dataset import (
 )
 from ml_assets.problem.declaration import Declaration, Mode
 from ml_assets.problem.gates import (
+    OF_CLASSES,
     BeatsBaselineGate,
     BeatsChampionGate,
     ClassShareGate,
@@ -37,11 +43,13 @@ from ml_assets.problem.gates import (
     LatencyGate,
     MetricGate,
     known_metric,
+    word_of,
 )
 from ml_assets.problem.parameters import Parameters, parameters
 
 __all__ = [
     "DEFAULT_CANDIDATES",
+    "ENSEMBLE",
     "SHORT_NAMES",
     "BeatsBaselineGate",
     "BeatsChampionGate",
@@ -67,6 +75,7 @@ __all__ = [
     "Task",
     "TimeBy",
     "parameters",
+    "parts_of",
 ]
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -115,7 +124,8 @@ class Problem(Declaration):
     transform: str = Field(
         "auto",
         description="How tables are prepared for every candidate: `auto` (skrub), `none`, an "
-        "import path, or `.model.function` returning an unfitted transformer. Fitted on train "
+        "import path, `.model.function` returning an unfitted transformer, or a name that an "
+        "installed package provides. Fitted on train "
         "only, shipped inside the candidate.",
         examples=["auto", ".model.features"],
     )
@@ -161,6 +171,11 @@ class Problem(Declaration):
     )
     seed: int = Field(0, description="Seed of everything random.", ge=0)
 
+    @field_validator("transform")
+    @classmethod
+    def _a_transform(cls, value: str) -> str:
+        return known_transform(value)
+
     @field_validator("candidates", mode="before")
     @classmethod
     def _short_forms(cls, value: Any) -> Any:
@@ -202,26 +217,49 @@ class Problem(Declaration):
             taken = [f"{name}_{i}" for i in points if f"{name}_{i}" in self.candidates]
             if taken:
                 raise ValueError(f"candidates: the grid of `{name}` makes a second `{taken[0]}`")
+        self._ensembles_have_members()
         if isinstance(self.split.by, str) and self.split.by == "key" and self.dataset.key is None:
             raise ValueError("split: by key, but the dataset declares no `key`")
         if isinstance(self.threshold, float) and not 0 < self.threshold < 1:
             raise ValueError(f"threshold is {self.threshold:g}; it lies between 0 and 1")
         return self
 
+    def _ensembles_have_members(self) -> None:
+        for name, declared in self.candidates.items():
+            if declared.estimator != ENSEMBLE:
+                continue
+            known = self.members(CandidateDeclaration(estimator=ENSEMBLE))
+            for member in declared.params.get("members", []):
+                if member not in known:
+                    hint = did_you_mean(member, known)
+                    raise ValueError(f"candidates: `{name}` has no member `{member}`.{hint}")
+            if not known:
+                raise ValueError(
+                    f"candidates: `{name}` is an ensemble of the others, and there is none beside "
+                    "it. Name some."
+                )
+
     def check_task(self, task: str) -> None:
-        """It raises ValueError when a metric named here is not one of the task's."""
+        """It raises ValueError when a metric or a gate named here is not one of the task's."""
         named = [("select", self.select)] if self.select else []
         for gate in self.gates:
             asked = getattr(gate, "metric", None) or getattr(gate, "overfit", None)
             if asked is not None and asked != "positive_rate":
                 named.append(("gates", asked))
-            if asked == "positive_rate" and task == "regression":
-                raise ValueError("gates: positive_rate is not for regression tasks")
         for where, metric in named:
             if task not in METRICS[metric][1]:
                 fit = [m for m, (_, tasks) in METRICS.items() if task in tasks]
                 raise ValueError(
                     f"{where}: {metric} is not for {task} tasks. For these: {', '.join(fit)}."
+                )
+        for gate in self.gates:
+            if getattr(gate, "metric", None) == "positive_rate" and task != "binary":
+                raise ValueError(
+                    f"gates: positive_rate is not for {task} tasks: there is no positive class"
+                )
+            if isinstance(gate, OF_CLASSES) and task == "regression":
+                raise ValueError(
+                    f"gates: {word_of(gate)} is not for regression tasks: there are no classes"
                 )
 
     def contenders(self) -> dict[str, CandidateDeclaration]:
@@ -235,7 +273,14 @@ class Problem(Declaration):
                 chosen = _fanned_out(name, declared, chosen)
         if not any(c.estimator == "baseline" for c in chosen.values()):
             chosen = {"baseline": CandidateDeclaration(estimator="baseline"), **chosen}
-        return chosen
+        # an ensemble comes after those that it is made of
+        return dict(sorted(chosen.items(), key=lambda item: item[1].estimator == ENSEMBLE))
+
+    def members(self, declared: CandidateDeclaration) -> list[str]:
+        """It returns the names of the candidates that an ensemble may be made of."""
+        others = {n: c.estimator for n, c in self.contenders().items()}
+        known = [n for n, estimator in others.items() if estimator not in (ENSEMBLE, BASELINE)]
+        return [n for n in known if n in declared.params.get("members", known)]
 
     def champion_gate(self) -> BeatsChampionGate:
         """It returns the declared comparison with the champion, or the default one."""

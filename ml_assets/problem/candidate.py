@@ -7,6 +7,29 @@ from pydantic import Field, field_validator, model_validator
 
 from ml_assets.errors import did_you_mean
 from ml_assets.problem.declaration import Declaration
+from ml_assets.provided import Provided, part, provided, refuse_unknown
+
+# The ways to prepare a table that are ours.
+TRANSFORMS: dict[str, str] = {
+    "auto": "skrub's TableVectorizer where a table holds more than numbers; missing values are "
+    "filled in and numbers scaled for estimators that need it.",
+    "none": "Nothing: the estimator is handed the table as it is.",
+}
+# What each short name is; `candidate.CATALOGUE` has the estimators.
+ABOUT: dict[str, str] = {
+    "baseline": "Ignores the features: the mean, or the classes' shares. It always takes part.",
+    "linear": "Logistic regression for classes, ridge regression for amounts.",
+    "logistic_regression": "Logistic regression.",
+    "ridge": "Least squares with a penalty on large coefficients.",
+    "random_forest": "Trees on resampled rows and features, averaged.",
+    "extra_trees": "Trees with random thresholds, averaged.",
+    "hist_gradient_boosting": "scikit-learn's boosted trees on binned features.",
+    "xgboost": "XGBoost's boosted trees.",
+    "lightgbm": "LightGBM's boosted trees.",
+    "catboost": "CatBoost's boosted trees on symmetric splits.",
+    "ensemble": "The best few of the other candidates by `select` on validation, averaged, and not "
+    "fitted again. `of`: how many, 3. `members`: among which, all.",
+}
 
 ShortName = Literal[
     "baseline",
@@ -19,8 +42,13 @@ ShortName = Literal[
     "xgboost",
     "lightgbm",
     "catboost",
+    "ensemble",
 ]
 SHORT_NAMES: tuple[str, ...] = get_args(ShortName)
+
+ENSEMBLE, BASELINE = "ensemble", "baseline"
+# how many an ensemble is made of, when nothing else is said
+BEST_FEW = 3
 
 # The set when none is named, with what differs from the libraries' own defaults.
 DEFAULT_CANDIDATES: dict[str, dict[str, Any]] = {
@@ -46,6 +74,11 @@ class Range(Declaration):
             raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
         if self.log and self.low <= 0:
             raise ValueError(f"log: low is {self.low:g}; it must be above 0")
+        if self.log and self.step is not None:
+            raise ValueError(
+                "`step` and `log: true` exclude each other: equal steps are no logarithmic scale. "
+                "Remove one, or list the values."
+            )
         return self
 
 
@@ -53,8 +86,9 @@ class CandidateDeclaration(Declaration):
     """One contender: an estimator, its parameters, and how its table is prepared."""
 
     estimator: str = Field(
-        description="A short name, the import path of a scikit-learn estimator, or "
-        "`.model.function` for a function that returns an unfitted estimator.",
+        description="A short name, ours or one that an installed package provides; the import path "
+        "of a scikit-learn estimator; or `.model.function` for a function that returns an unfitted "
+        "estimator.",
         examples=["random_forest", "sklearn.svm.SVC", ".model.boosted_trees"],
     )
     params: dict[str, Any] = Field(
@@ -95,12 +129,14 @@ class CandidateDeclaration(Declaration):
     @field_validator("estimator")
     @classmethod
     def _a_name_or_a_path(cls, value: str) -> str:
-        if value not in SHORT_NAMES and "." not in value:
-            raise ValueError(
-                f"`{value}` is no short name of a candidate and no import path."
-                f"{did_you_mean(value, SHORT_NAMES)}"
-            )
+        what = "short name of a candidate and no import path"
+        refuse_unknown("candidates", value, SHORT_NAMES, what)
         return value
+
+    @field_validator("transform")
+    @classmethod
+    def _a_transform(cls, value: str | None) -> str | None:
+        return None if value is None else known_transform(value)
 
     @model_validator(mode="after")
     def _search_is_possible(self) -> "CandidateDeclaration":
@@ -117,6 +153,24 @@ class CandidateDeclaration(Declaration):
             raise ValueError(f"`{both[0]}` is under both `params` and `search`")
         return self
 
+    @model_validator(mode="after")
+    def _an_ensemble_is_of_others(self) -> "CandidateDeclaration":
+        if self.estimator != ENSEMBLE:
+            return self
+        unknown = [p for p in self.params if p not in ("of", "members")]
+        if unknown:
+            hint = did_you_mean(unknown[0], ("of", "members"))
+            raise ValueError(f"an ensemble has no parameter `{unknown[0]}`.{hint}")
+        of, members = self.params.get("of", BEST_FEW), self.params.get("members", ["some"])
+        if not isinstance(of, int) or isinstance(of, bool) or of < 1:
+            raise ValueError(f"an ensemble is `of` a whole number of candidates, not {of!r}")
+        if not isinstance(members, list) or not members:
+            raise ValueError("`members` of an ensemble are a list of names of candidates")
+        if self.search or self.transform:
+            word = "search" if self.search else "transform"
+            raise ValueError(f"an ensemble has no `{word}`: each of its members has its own")
+        return self
+
     def points(self) -> "list[dict[str, Any]]":
         """It returns every combination of a grid, in the order of the declaration."""
         values = [v for v in self.search.values() if isinstance(v, list)]
@@ -130,7 +184,7 @@ def declared_candidate(name: str, given: Any) -> Any:
     given = {} if given is None else given
     if not isinstance(given, dict) or "estimator" in given:
         return given
-    if name in SHORT_NAMES:
+    if name in SHORT_NAMES or name in provided("candidates"):
         known = [k for k in CandidateDeclaration.model_fields if k not in ("estimator", "params")]
         kept = {k: v for k, v in given.items() if k in known}
         rest = {k: v for k, v in given.items() if k not in known}
@@ -138,5 +192,20 @@ def declared_candidate(name: str, given: Any) -> Any:
         return {"estimator": name, "params": params, **kept}
     raise ValueError(
         f"candidate `{name}` has no `estimator`, and `{name}` is no short name."
-        f"{did_you_mean(name, SHORT_NAMES)}"
+        f"{did_you_mean(name, [*SHORT_NAMES, *provided('candidates')])}"
     )
+
+
+def known_transform(value: str) -> str:
+    """It returns the name of a transform; ValueError, with a suggestion, when there is none."""
+    refuse_unknown("transforms", value, TRANSFORMS, "transform and no import path")
+    return value
+
+
+def parts_of(declared: CandidateDeclaration, transform: str) -> list[Provided]:
+    """It returns what other packages provide of a candidate: its estimator, its transform."""
+    asked = (
+        part("candidates", declared.estimator, SHORT_NAMES),
+        part("transforms", declared.transform or transform, TRANSFORMS),
+    )
+    return [p for p in asked if p is not None]

@@ -1,5 +1,6 @@
 """Gates, declared: what a challenger must satisfy."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
@@ -7,6 +8,32 @@ from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, mode
 from ml_assets.errors import did_you_mean
 from ml_assets.metric import METRICS
 from ml_assets.problem.declaration import Declaration, Mode
+from ml_assets.provided import refuse_unknown
+
+# Checks on the challenger that are named by us: a question of a team's own takes another name.
+CLAIMS = (
+    "a_candidate_is_eligible",
+    "predictions_are_complete",
+    "metric_is_in_bounds",
+    "answers_in_time",
+    "every_class_is_predicted",
+    "no_slice_falls_behind",
+    "groups_are_treated_alike",
+    "does_not_overfit",
+    "probabilities_are_calibrated",
+    "few_answers_turn_wrong",
+    "predictions_are_spread_alike",
+    "model_is_small",
+    "beats_the_baseline",
+    "beats_the_champion",
+)
+_OF_METRIC = ("_reaches_floor", "_is_under_ceiling", "_is_within_bounds")
+
+
+def is_claim(name: str) -> bool:
+    """It says whether one of our checks on the challenger has this name, or its second one."""
+    plain = re.sub(r"_\d+$", "", name)
+    return plain in CLAIMS or any(plain == f"{m}{end}" for m in METRICS for end in _OF_METRIC)
 
 
 def known_metric(value: str) -> str:
@@ -195,7 +222,7 @@ class CustomGate(Declaration):
 
     custom: str = Field(
         description="A function of (rows, truth, predictions, probabilities), all of test, by "
-        "import path or `.model.function`. It returns True or False, or that and a sentence. The "
+        "import path or `.model.function`, or a name that an installed package provides. It returns True or False, or that and a sentence. The "
         "check is named after it.",
         examples=[".model.no_negative_prices"],
     )
@@ -204,8 +231,14 @@ class CustomGate(Declaration):
     @field_validator("custom")
     @classmethod
     def _is_a_path(cls, value: str) -> str:
-        if "." not in value:
-            raise ValueError(f"`{value}` is no import path; write `.model.{value}`")
+        what = f"gate of an installed package and no import path; write `.model.{value}`"
+        refuse_unknown("gates", value, (), what)
+        name = value.rpartition(".")[2]
+        if is_claim(name):
+            raise ValueError(
+                f"`{value}`: a check of ml_assets is named `{name}`, and this one would be named "
+                "so too. Rename the function."
+            )
         return value
 
 
@@ -225,6 +258,15 @@ KINDS: dict[str, type[Declaration]] = {
     "beats baseline": BeatsBaselineGate,
     "beats champion": BeatsChampionGate,
 }
+
+
+# Gates that ask about classes or their probabilities: a regression has neither.
+OF_CLASSES = (ClassShareGate, CalibrationGate, FlipsGate)
+
+
+def word_of(gate: Declaration) -> str:
+    """It returns the word that makes a gate what it is."""
+    return next(word for word, kind in KINDS.items() if type(gate) is kind)
 
 
 def _kind_of_gate(value: Any) -> str | None:

@@ -1,7 +1,9 @@
 """The candidates of a round: each fitted once for its train rows, declaration and code."""
 
+import functools
 import json
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,16 +13,18 @@ from ml_assets import __version__
 from ml_assets import candidate as candidates
 from ml_assets.artifact import dump
 from ml_assets.digest import digest_of, file_digest
-from ml_assets.errors import MLAssetsError
+from ml_assets.ensemble import best_few, join
+from ml_assets.errors import CandidateError, MLAssetsError, shortened
 from ml_assets.evaluation import score, select_metric
 from ml_assets.gates import Verdict
-from ml_assets.problem import CandidateDeclaration
+from ml_assets.problem import ENSEMBLE, CandidateDeclaration, parts_of
+from ml_assets.problem.candidate import BEST_FEW
 from ml_assets.resources.lake import Entry
 from ml_assets.round import CARD, Made, Round
 from ml_assets.round.split import SplitMade, current_split, part_rows
 from ml_assets.tuning import Tuned, folds, tune
 from ml_assets.user_code import source_digest
-from ml_assets.verification import MODEL_FILE
+from ml_assets.verification import MODEL_FILE, load_verified
 
 MOST_AT_ONCE = 4  # each holds a model, and what fitting needs
 
@@ -65,7 +69,7 @@ def make_candidate(round_: Round, name: str) -> CandidateMade:
     except Exception as error:  # whatever a team's code raises, the other candidates go on
         ours = isinstance(error, MLAssetsError)
         message = str(error) if ours else f"{type(error).__name__}: {error}"
-        round_.put("failure", key, lambda folder: _write_failure(folder, message, started))
+        round_.put("failure", key, functools.partial(_write_failure, message, started))
         times = (started, round_.clock())
         tags = provenance(round_, split)
         registry.log_candidate(problem.name, round_.run, name, times, params, {}, tags, message)
@@ -103,7 +107,7 @@ def _fit_together(round_: Round, split: SplitMade) -> None:
     fits, todo = round_.stores.fits, {}
     for name in round_.together:
         declared = round_.problem.contenders().get(name)
-        if declared is None:
+        if declared is None or declared.estimator == ENSEMBLE:  # that one needs the others
             continue
         key = candidate_key(round_, declared, split)
         if key not in fits and round_.find("candidate", key) is None:
@@ -117,22 +121,59 @@ def _fit_together(round_: Round, split: SplitMade) -> None:
             fits[key] = pool.submit(_fitting, round_, name, declared, split)
 
 
+def fit_with_members(round_: Round, name: str, split: SplitMade) -> Entry:
+    """It fits a candidate where nothing was fitted before: of an ensemble the members first.
+
+    A member that fails is left out, as it was then; whatever else is raised, is raised.
+    """
+    contenders = round_.problem.contenders()
+    if contenders[name].estimator == ENSEMBLE:
+        for member in round_.problem.members(contenders[name]):
+            try:
+                fit_candidate(round_, member, split)
+            except Exception as error:
+                key = candidate_key(round_, contenders[member], split)
+                message, at = str(error), round_.clock()
+                round_.put("failure", key, functools.partial(_write_failure, message, at))
+    return fit_candidate(round_, name, split)
+
+
 def candidate_key(round_: Round, declared: CandidateDeclaration, split: SplitMade) -> str:
     """It names everything that decides what a candidate learns."""
     problem = round_.problem
     transform = declared.transform or problem.transform
+    beside: list[Any] = [problem.select, problem.split] if declared.search else []
+    if declared.estimator == ENSEMBLE:
+        found = members(round_, declared, split)
+        beside = [problem.select, {n: e and e.digest for n, e in found.items()}]
     sources = [source_digest(path, round_.folder) for path in (declared.estimator, transform)]
     learned_from = {part: split.digests[part] for part in ("train", "validation")}
     return digest_of(
         "candidate",
         candidates.FITTING,
-        [declared, transform, sources],
+        [declared, transform, [*sources, *(p.pin for p in parts_of(declared, transform))]],
         learned_from,
         [split.profile.features, problem.dataset.target, asdict(split.profile.usable_target())],
         [problem.class_weight, problem.threshold, problem.seed, problem.trust],
-        [problem.select, problem.split] if declared.search else [],
+        beside,
         candidates.environment(),
     )
+
+
+def members(
+    round_: Round, declared: CandidateDeclaration, split: SplitMade
+) -> dict[str, Entry | None]:
+    """It returns the candidates that an ensemble may be made of; None for those that failed.
+
+    Those that were not made yet are absent.
+    """
+    contenders, found = round_.problem.contenders(), dict[str, Entry | None]()
+    for name in round_.problem.members(declared):
+        key = candidate_key(round_, contenders[name], split)
+        entry = round_.find("candidate", key)
+        if entry or round_.find("failure", key):
+            found[name] = entry
+    return found
 
 
 def provenance(round_: Round, split: SplitMade) -> dict[str, str]:
@@ -154,12 +195,16 @@ def _fitting(round_: Round, name: str, declared: CandidateDeclaration, split: Sp
     for part in ("train", "validation"):
         rows = part_rows(round_, split, part)
         parts[part] = (rows[features], rows[problem.dataset.target])
-    tuned = None
+    tuned, joined = None, dict[str, Entry]()
     if declared.search:
         tuned = _tuned(round_, declared, split)
         declared = declared.model_copy(update={"params": {**declared.params, **tuned.params}})
-    model = candidates.build(declared, problem, target.task, parts["train"][0], round_.folder)
-    fitted = candidates.fit(model, parts["train"], parts["validation"], problem, target)
+    if declared.estimator == ENSEMBLE:
+        joined = _chosen(round_, declared, split)
+        fitted = _joined(round_, joined, split, parts)
+    else:
+        model = candidates.build(declared, problem, target.task, parts["train"][0], round_.folder)
+        fitted = candidates.fit(model, parts["train"], parts["validation"], problem, target)
     stored = dump(fitted.model, tuple(problem.trust))
     said = candidates.predict(fitted.model, parts["validation"][0], target)
     facts = {
@@ -167,6 +212,8 @@ def _fitting(round_: Round, name: str, declared: CandidateDeclaration, split: Sp
         "seconds": fitted.seconds,
         "environment": candidates.environment(),
     }
+    pins = [p.pin for p in parts_of(declared, problem.transform)]
+    pins += [r for entry in joined.values() for r in entry.json(CARD)["requirements"]]
     card = {
         "candidate": name,
         "estimator": declared.estimator,
@@ -177,7 +224,8 @@ def _fitting(round_: Round, name: str, declared: CandidateDeclaration, split: Sp
         "missing": said.missing(),
         "class_shares": said.class_shares(target),
         "bytes": len(stored),
-        "requirements": candidates.requirements(fitted.model),
+        "requirements": candidates.requirements(fitted.model, pins),
+        "members": list(joined),
         "search": tuned and {"how": tuned.how, "best": tuned.params, "value": tuned.value},
     }
     # times are no part of the content: the same search gives the same candidate
@@ -191,6 +239,35 @@ def _fitting(round_: Round, name: str, declared: CandidateDeclaration, split: Sp
         return facts
 
     return write
+
+
+def _chosen(round_: Round, declared: CandidateDeclaration, split: SplitMade) -> dict[str, Entry]:
+    """It returns the candidates that an ensemble is made of, best first."""
+    task = split.profile.usable_target().task
+    found = members(round_, declared, split)
+    missing = [n for n in round_.problem.members(declared) if n not in found]
+    if missing:
+        raise CandidateError(
+            f"an ensemble comes after its members: {shortened(missing)} not made for the current "
+            "split and declaration. Materialize them first."
+        )
+    fitted = {name: entry for name, entry in found.items() if entry}
+    metrics = {name: entry.json(CARD)["metrics"] for name, entry in fitted.items()}
+    of = declared.params.get("of", BEST_FEW)
+    best = best_few(metrics, select_metric(task, round_.problem.select), of, task)
+    return {name: fitted[name] for name in best}
+
+
+def _joined(
+    round_: Round, joined: dict[str, Entry], split: SplitMade, parts: dict[str, Any]
+) -> candidates.Fitted:
+    """It returns the ensemble of stored candidates, its threshold tuned on validation."""
+    problem, target, started = round_.problem, split.profile.usable_target(), time.perf_counter()
+    trusted = tuple(problem.trust)
+    models = [load_verified(e.path, e.digest, trusted) for e in joined.values()]
+    model = join(models, parts["train"], target)
+    threshold = candidates.decide(model, parts["train"], parts["validation"], problem, target)
+    return candidates.Fitted(model, threshold, time.perf_counter() - started)
 
 
 def _tuned(round_: Round, declared: CandidateDeclaration, split: SplitMade) -> Tuned:
@@ -211,14 +288,21 @@ def _tuned(round_: Round, declared: CandidateDeclaration, split: SplitMade) -> T
         model = candidates.build(tried, problem, target.task, learned[0], round_.folder)
         fitted = candidates.fit(model, learned, held, problem, target)
         said = candidates.predict(fitted.model, held[0], target)
-        return score(held[1].to_numpy(), said, target, metric)[metric]
+        reached = score(held[1].to_numpy(), said, target, metric)
+        if metric not in reached:
+            raise CandidateError(
+                f"{metric} is not defined on the {len(held[1]):,} rows that a trial is scored by: "
+                "they lack a class, or the candidate gives no probabilities. Ask for fewer folds, "
+                "or `select` by another metric."
+            )
+        return reached[metric]
 
     key = candidate_key(round_, declared, split)
     file = round_.stores.lake.root / problem.name / "studies" / f"{key}.jsonl"
     return tune(declared, metric, scored, len(parts), file, problem.seed)
 
 
-def _write_failure(folder: Path, message: str, at: float) -> dict[str, Any]:
+def _write_failure(message: str, at: float, folder: Path) -> dict[str, Any]:
     (folder / CARD).write_text(json.dumps({"error": message}))
     return {"at": at}
 
@@ -230,5 +314,8 @@ def _made(name: str, entry: Entry, reused: bool) -> CandidateMade:
         if reused
         else f"Fitted in {seconds:.1f} s."
     )
+    card = entry.json(CARD)
+    if card["members"]:
+        reason += f" It joins {', '.join(card['members'])}, which are not fitted again."
     verdict = Verdict("is_fitted", True, reason)
-    return CandidateMade([verdict], reused, name, entry, entry.json(CARD))
+    return CandidateMade([verdict], reused, name, entry, card)

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ml_assets.candidate import environment
+from ml_assets import candidate as candidates
 from ml_assets.digest import digest_of
+from ml_assets.problem import Problem, parts_of
 from ml_assets.round import Round
 from ml_assets.round.split import SplitMade
 from ml_assets.user_code import source_digest
@@ -20,7 +21,8 @@ def keep_record(round_: Round, split: SplitMade) -> str:
     """
     sources = _sources(round_)
     config = round_.problem.model_dump(mode="json")
-    known = {"dataset": split.dataset.key, "split": split.entry.key, "environment": environment()}
+    known: dict[str, Any] = {"dataset": split.dataset.key, "split": split.entry.key}
+    known["environment"] = environment(round_.problem)
     key = digest_of("record", config, known, [source_digest(s, round_.folder) for s in sources])
     if round_.find("record", key) is None:
 
@@ -33,6 +35,12 @@ def keep_record(round_: Round, split: SplitMade) -> str:
 
         round_.put("record", key, write)
     return key
+
+
+def environment(problem: Problem) -> dict[str, str]:
+    """It returns the versions of the libraries, and of the packages that provide candidates."""
+    parts = [p for c in problem.contenders().values() for p in parts_of(c, problem.transform)]
+    return {**candidates.environment(), **{p.package: p.version for p in parts}}
 
 
 def _sources(round_: Round) -> list[str]:

@@ -5,17 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ml_assets import __version__
-from ml_assets.candidate import environment
 from ml_assets.errors import PromotionRefused, shortened
 from ml_assets.problem import Problem
 from ml_assets.resources.lake import Lake
 from ml_assets.resources.table import StoredFile, Table
 from ml_assets.round import CARD, Round
-from ml_assets.round.candidate import fit_candidate
+from ml_assets.round.candidate import fit_with_members
 from ml_assets.round.challenger import score_on_test
 from ml_assets.round.dataset import MANIFEST, described
-from ml_assets.round.record import CONFIG
+from ml_assets.round.record import CONFIG, environment
 from ml_assets.round.split import make_split
 from ml_assets.verification import load_verified
 
@@ -67,7 +68,8 @@ def reproduce(round_: Round, version: int | None) -> Reproduction:
         version: the version; None for the champion.
 
     Raises:
-        PromotionRefused: the ledger knows no such version, or it has no record.
+        PromotionRefused: the ledger knows no such version, it has no record, or its declaration
+            names what is not installed.
         ModelRefused: rows or record were changed since.
     """
     entry = _entry(round_, version)
@@ -78,13 +80,13 @@ def reproduce(round_: Round, version: int | None) -> Reproduction:
             "about before records were kept, or its files are gone."
         )
     kept = record.json(CONFIG)
-    problem = Problem(**kept["config"])
+    problem = _declared_then(kept["config"], entry["version"])
     with tempfile.TemporaryDirectory() as aside:
         stores = replace(round_.stores, lake=Lake(Path(aside)))
         fresh = replace(round_, problem=problem, folder=record.path, stores=stores)
         dataset = _rows_at_hand(round_, fresh, kept)
         split = make_split(fresh)
-        fitted = fit_candidate(fresh, entry["candidate"], split)
+        fitted = fit_with_members(fresh, entry["candidate"], split)
         card = fitted.json(CARD)
         trusted = tuple(problem.trust)
         scored, _ = score_on_test(
@@ -102,7 +104,7 @@ def reproduce(round_: Round, version: int | None) -> Reproduction:
     ]
     wrong = [Difference(*f) for f in found if f[1] != f[2]]
     also: list[tuple[str, Any, Any]] = [("code", entry["code_version"], __version__)]
-    then, now = kept["environment"], environment()
+    then, now = kept["environment"], environment(problem)
     also += [(name, then.get(name), now.get(name)) for name in {**then, **now}]
     why = [Difference(*f) for f in also if f[1] != f[2]]
     return Reproduction(
@@ -113,6 +115,18 @@ def reproduce(round_: Round, version: int | None) -> Reproduction:
         card["model_digest"],
         metrics,
     )
+
+
+def _declared_then(config: dict[str, Any], version: int) -> Problem:
+    """It returns the recorded declaration; one may name parts of a package that is gone."""
+    try:
+        return Problem(**config)
+    except ValidationError as error:
+        said = "; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors())
+        raise PromotionRefused(
+            f"The recorded declaration of version {version} does not hold here: {said} Install the "
+            "packages that provided its parts."
+        ) from None
 
 
 def _entry(round_: Round, version: int | None) -> dict[str, Any]:

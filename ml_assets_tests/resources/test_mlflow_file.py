@@ -91,6 +91,7 @@ def test_a_second_run_does_not_open_mlflow(project: Project, monkeypatch):
     project.here()
     with quickly(), monkeypatch.context() as patch:
         candidates = {"all": {"estimator": "linear", "params": {"C": 0.001}}}
+        project.production(declared(candidates=candidates))
         project.stores.registry._opened.clear()
         patch.setattr(Registry, "client", property(opened))
         patch.setattr(Project, "here", lambda _: None)

@@ -18,7 +18,7 @@ from ml_assets.components.ml_problem import checks
 from ml_assets.components.ml_problem.parameters import given_to, resource_of
 from ml_assets.digest import digest_of
 from ml_assets.gates import Verdict, failures
-from ml_assets.problem import CandidateDeclaration, Problem
+from ml_assets.problem import ENSEMBLE, CandidateDeclaration, Problem, parts_of
 from ml_assets.resources.registry import DagsterRun
 from ml_assets.resources.stores import Stores
 from ml_assets.user_code import source_digest
@@ -36,7 +36,10 @@ def build_assets(problem: Problem, folder: Path | None) -> list[dg.AssetsDefinit
     return [
         _dataset(problem, folder),
         _split(problem, folder),
-        *(_candidate(problem, folder, n, c) for n, c in problem.contenders().items()),
+        *(
+            (_ensemble if c.estimator == ENSEMBLE else _candidate)(problem, folder, n, c)
+            for n, c in problem.contenders().items()
+        ),
         _evaluation(problem, folder),
         _challenger(problem, folder),
         _production_model(problem, folder),
@@ -215,6 +218,7 @@ def _candidate(
     key = key_of(problem, "candidate", name)
     transform = declared.transform or problem.transform
     sources = [source_digest(path, folder) for path in (declared.estimator, transform)]
+    sources += [p.pin for p in parts_of(declared, transform)]
 
     @dg.asset(
         key=key,
@@ -250,6 +254,60 @@ def _candidate(
         yield from checks.results(key, made.verdicts)
 
     return candidate
+
+
+def _ensemble(
+    problem: Problem, folder: Path | None, name: str, declared: CandidateDeclaration
+) -> dg.AssetsDefinition:
+    key = key_of(problem, "candidate", name)
+    # A graph, as the evaluation is: it runs when some of its members gave nothing. It cannot come
+    # after `split/train`, whose blocking checks Dagster does not take in such a list of inputs;
+    # its members do.
+    after = {f"member_{n}": key_of(problem, "candidate", n) for n in problem.members(declared)} | {
+        "validation": key_of(problem, "split", "validation")
+    }
+
+    @dg.op(
+        name=f"{problem.name}__join__{name}",
+        ins={"after": dg.In(dg.Nothing)},
+        out={
+            "result": dg.Out(dg.Nothing, is_required=False),
+            "is_fitted": dg.Out(dg.Nothing, is_required=False),
+        },
+        code_version=_code(declared, sorted(after), problem.select, problem.threshold),
+    )
+    def joined(
+        context: dg.OpExecutionContext, ml_assets: dg.ResourceParam[Stores]
+    ) -> Iterator[Any]:
+        from ml_assets.components.ml_problem import metadata
+        from ml_assets.round.candidate import make_candidate
+
+        made = make_candidate(round_of(context, problem, folder, ml_assets), name)
+        if made.entry is None:
+            context.log.error(f"candidate {name} failed: {made.error}")
+        else:
+            context.log.info(_said(f"candidate {name}", made.reused, made.verdicts))
+            yield dg.Output(
+                None,
+                "result",
+                metadata=metadata.of_candidate(made, problem.name, ml_assets.registry),
+                data_version=dg.DataVersion(made.entry.digest[:16]),
+            )
+        yield from checks.results(key, made.verdicts)
+
+    @dg.graph_asset(
+        key=key,
+        description="The best few of the other candidates by `select` on validation, averaged. "
+        "They are not fitted again; those that failed are left out.",
+        ins={n: dg.AssetIn(k, dagster_type=dg.Nothing) for n, k in after.items()},
+        check_specs=[dg.AssetCheckSpec("is_fitted", asset=key, description="It was fitted.")],
+        **_common(problem, {"scikitlearn", "mlflow"}),
+    )
+    def ensemble(**made: Any) -> Any:
+        result, is_fitted = joined(list(made.values()))
+        return {"result": result, f"{'__'.join(key.path)}_is_fitted": is_fitted}
+
+    return ensemble
 
 
 def _evaluation(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:

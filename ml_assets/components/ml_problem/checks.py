@@ -58,12 +58,11 @@ def contract_schema(problem: Problem) -> dg.TableSchemaMetadataValue:
 def challenger_specs(key: dg.AssetKey, problem: Problem) -> list[dg.AssetCheckSpec]:
     """It returns the checks on the challenger: those always asked, and the declared ones."""
     own = {rows.name_of(g): g.custom for g in problem.gates if isinstance(g, CustomGate)}
-    asked = [
-        spec(
-            key, v.name, v.mode, f"The problem's own gate `{own[v.name]}`." if v.name in own else ""
-        )
-        for v in challenger_gates.expected(problem)
-    ]
+    asked = []
+    for v in challenger_gates.expected(problem):
+        path = own.get(v.name) or own.get(re.sub(r"_\d+$", "", v.name))
+        about = f"The problem's own gate `{path}`." if path else ""
+        asked.append(spec(key, v.name, v.mode, about))
     return [spec(key, "a_candidate_is_eligible"), *asked]
 
 

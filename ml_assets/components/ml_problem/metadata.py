@@ -165,6 +165,7 @@ def of_candidate(made: CandidateMade, problem: str, registry: Registry) -> dict[
         "size_bytes": card["bytes"],
         "estimator": card["estimator"],
         **({"threshold": round(card["threshold"], 6)} if card["threshold"] is not None else {}),
+        **({"members": ", ".join(card["members"])} if card["members"] else {}),
         **_search(made),
         "model_digest": card["model_digest"],
         "reused": _reused(made.reused),
