@@ -10,7 +10,7 @@ import click
 
 import ml_assets
 from ml_assets.command.arriving import quarantine, release
-from ml_assets.command.deciding import approve, history, reproduce, rollback, status
+from ml_assets.command.deciding import approve, history, inspect, reproduce, rollback, status
 from ml_assets.command.declaring import check, new
 from ml_assets.command.working import run, ui
 
@@ -38,6 +38,7 @@ for _command in (
     history,
     rollback,
     approve,
+    inspect,
     reproduce,
     quarantine,
     release,

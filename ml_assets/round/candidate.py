@@ -1,6 +1,7 @@
 """The candidates of a round: each fitted once for its train rows, declaration and code."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from ml_assets import __version__
 from ml_assets import candidate as candidates
 from ml_assets.artifact import dump
+from ml_assets.candidate import Predictions
 from ml_assets.digest import digest_of, file_digest
 from ml_assets.errors import MLAssetsError
 from ml_assets.evaluation import score, select_metric
@@ -15,6 +17,7 @@ from ml_assets.gates import Verdict
 from ml_assets.problem import CandidateDeclaration
 from ml_assets.resources.lake import Entry
 from ml_assets.round import CARD, Made, Round
+from ml_assets.round import card as cards
 from ml_assets.round.split import SplitMade, current_split, part_rows
 from ml_assets.tuning import Tuned, folds, tune
 from ml_assets.user_code import source_digest
@@ -30,12 +33,14 @@ class CandidateMade(Made):
         entry: its files; None when it failed.
         card: what is recorded of it; empty when it failed.
         error: why it failed.
+        page: its card on validation; None where there is none.
     """
 
     name: str
     entry: Entry | None
     card: dict[str, Any]
     error: str | None = None
+    page: Entry | None = None
 
 
 def make_candidate(round_: Round, name: str) -> CandidateMade:
@@ -52,12 +57,13 @@ def make_candidate(round_: Round, name: str) -> CandidateMade:
     key = candidate_key(round_, declared, split)
     entry = round_.find("candidate", key)
     if entry is not None and registry.has_run(entry.facts.get("mlflow_run")):
-        return _made(name, entry, True)
+        return _made(name, entry, True, cards.found(round_, cards.key_of_candidate(entry)))
     started = round_.clock()
     params: dict[str, Any] = {"estimator": declared.estimator, **declared.params}
+    said = None
     try:
         if entry is None:
-            entry = fit_candidate(round_, name, split)
+            entry, said = fit_candidate(round_, name, split)
     except Exception as error:  # whatever a team's code raises, the other candidates go on
         ours = isinstance(error, MLAssetsError)
         message = str(error) if ours else f"{type(error).__name__}: {error}"
@@ -76,14 +82,31 @@ def make_candidate(round_: Round, name: str) -> CandidateMade:
     if entry.facts["trials"]:
         registry.log_trials(problem.name, run_id, entry.facts["trials"], times)
     entry = round_.stores.lake.amend(problem.name, "candidate", entry, mlflow_run=run_id)
-    return _made(name, entry, False)
+    return _made(name, entry, False, _page(round_, split, entry, said))
 
 
-def fit_candidate(round_: Round, name: str, split: SplitMade) -> Entry:
-    """It fits a candidate and keeps it in the lake; whatever a team's code raises is raised."""
+def _page(round_: Round, split: SplitMade, entry: Entry, said: Predictions | None) -> Entry | None:
+    """It returns the card of a candidate that was fitted now, laid beside its run in MLflow."""
+    key = cards.key_of_candidate(entry)
+    page = cards.found(round_, key)
+    if page is None and said is not None:
+        shown = cards.shown_on_validation(round_, split, entry, said, provenance(round_, split))
+        page = cards.candidate_card(round_, shown, key)
+    if page is None:  # it was fitted earlier; whoever asks for its card gets it made
+        return None
+    return cards.logged(round_, page, entry.facts["mlflow_run"], cards.CANDIDATE_PAGE)
+
+
+def fit_candidate(round_: Round, name: str, split: SplitMade) -> tuple[Entry, Predictions]:
+    """It fits a candidate and keeps it in the lake; whatever a team's code raises is raised.
+
+    Returns:
+        The candidate's files, and its predictions on validation.
+    """
     declared = round_.problem.contenders()[name]
     key = candidate_key(round_, declared, split)
-    return round_.put("candidate", key, _fitting(round_, name, declared, split))
+    write, said = _fitting(round_, name, declared, split)
+    return round_.put("candidate", key, write), said
 
 
 def candidate_key(round_: Round, declared: CandidateDeclaration, split: SplitMade) -> str:
@@ -114,8 +137,10 @@ def provenance(round_: Round, split: SplitMade) -> dict[str, str]:
     }
 
 
-def _fitting(round_: Round, name: str, declared: CandidateDeclaration, split: SplitMade) -> Any:
-    """It fits, and returns what writes the result into the lake."""
+def _fitting(
+    round_: Round, name: str, declared: CandidateDeclaration, split: SplitMade
+) -> tuple[Callable[[Path], dict[str, Any]], Predictions]:
+    """It fits, and returns what writes the result into the lake, and what it says of validation."""
     problem, target = round_.problem, split.profile.usable_target()
     features = list(split.profile.features)
     parts = {}
@@ -158,7 +183,7 @@ def _fitting(round_: Round, name: str, declared: CandidateDeclaration, split: Sp
         (folder / CARD).write_text(json.dumps({**card, "model_digest": digest}))
         return facts
 
-    return write
+    return write, said
 
 
 def _tuned(round_: Round, declared: CandidateDeclaration, split: SplitMade) -> Tuned:
@@ -191,7 +216,7 @@ def _write_failure(folder: Path, message: str, at: float) -> dict[str, Any]:
     return {"at": at}
 
 
-def _made(name: str, entry: Entry, reused: bool) -> CandidateMade:
+def _made(name: str, entry: Entry, reused: bool, page: Entry | None) -> CandidateMade:
     seconds = entry.facts["seconds"]
     reason = (
         f"Same data, code and configuration as a fit of {seconds:.1f} s: not fitted again."
@@ -199,4 +224,4 @@ def _made(name: str, entry: Entry, reused: bool) -> CandidateMade:
         else f"Fitted in {seconds:.1f} s."
     )
     verdict = Verdict("is_fitted", True, reason)
-    return CandidateMade([verdict], reused, name, entry, entry.json(CARD))
+    return CandidateMade([verdict], reused, name, entry, entry.json(CARD), page=page)

@@ -84,7 +84,7 @@ def reproduce(round_: Round, version: int | None) -> Reproduction:
         fresh = replace(round_, problem=problem, folder=record.path, stores=stores)
         dataset = _rows_at_hand(round_, fresh, kept)
         split = make_split(fresh)
-        fitted = fit_candidate(fresh, entry["candidate"], split)
+        fitted, _ = fit_candidate(fresh, entry["candidate"], split)
         card = fitted.json(CARD)
         trusted = tuple(problem.trust)
         scored, _ = score_on_test(
