@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 WIDTH, HEIGHT = 320, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 26, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 26, 38
 _MOST_POINTS = 200  # of one curve
 _MOST_NAMED = 12  # classes of a matrix
 COLOURS = 8
@@ -264,7 +264,7 @@ def bars(title: str, values: Sequence[tuple[str, float]]) -> str:
         top = _TOP + 17 * i
         start, end = sorted((across(0), across(value)))
         body.append(
-            f'<text x="{left - 5}" y="{top + 10}" text-anchor="end">{_text(name, 20)}</text>'
+            f'<text x="{left - 5}" y="{top + 10}" text-anchor="end">{_text(name, 17)}</text>'
             f'<rect class="f0" x="{start:.1f}" y="{top}" width="{max(end - start, 0.5):.1f}" height="12"/>'
             f'<text class="m" x="{end + 4:.1f}" y="{top + 10}">{number(value)}</text>'
         )

@@ -19,10 +19,10 @@ from ml_assets.metric import gain
 BINS = 10
 MOST_COLUMNS = 30  # that are shuffled
 MOST_ROWS_SHUFFLED = 2000
-MOST_PREDICTED = 20_000  # rows, over all columns and repeats: what importance may cost
-MOST_REPEATS = 3
+MOST_PREDICTED = 10_000  # rows, over all columns and repeats: what importance may cost
+MOST_REPEATS = 2
 MOST_ROWS_SLICED = 20_000
-MOST_SLICED = 8  # columns
+MOST_SLICED = 6  # columns
 MOST_VALUES = 10  # of a column that is sliced by its values; others by quarters
 FEWEST_ROWS = 10  # of a slice
 
@@ -43,7 +43,9 @@ class Coded:
 
     def at(self, rows: np.ndarray) -> "Coded":
         """It returns some of the rows."""
-        return replace(self, truth=self.truth[rows], said=taken(self.said, rows))
+        shares = self.said.probabilities
+        said = Predictions(self.said.values[rows], None if shares is None else shares[rows])
+        return replace(self, truth=self.truth[rows], said=said)
 
     def value(self, metric: str) -> float | None:
         """It returns a metric; None where it is not defined."""
@@ -64,12 +66,6 @@ def coded(truth: np.ndarray, said: Predictions, target: Target) -> Coded:
         replace(said, values=other),
         replace(target, classes=numbers, positive=positive),
     )
-
-
-def taken(said: Predictions, rows: np.ndarray) -> Predictions:
-    """It returns the predictions of some rows."""
-    shares = said.probabilities
-    return Predictions(said.values[rows], None if shares is None else shares[rows])
 
 
 def sampled(rows: int, most: int, seed: int = 0) -> np.ndarray:
@@ -288,10 +284,9 @@ def importance(
             order = random.permutation(len(few))
             copies.append(few.assign(**{column: few[column].iloc[order].set_axis(few.index)}))
     said = predicted(pd.concat(copies, ignore_index=True))
-    values = []
-    for i in range(len(copies)):
-        part = taken(said, np.arange(i * len(few), (i + 1) * len(few)))
-        values.append(coded(known, part, target).value(metric))
+    seen = coded(np.tile(known, len(copies)), said, target)
+    places = np.arange(len(seen.truth)).reshape(len(copies), len(few))
+    values = [seen.at(part).value(metric) for part in places]
     whole = values[0]
     if whole is None:
         return None

@@ -26,12 +26,13 @@ p{margin:4px 0 10px;color:var(--muted);max-width:80ch}
 .tiles{display:flex;flex-wrap:wrap;gap:10px;margin:18px 0}
 .tile{background:var(--soft);border:1px solid var(--line);border-radius:8px;padding:8px 14px;min-width:112px}
 .tile b{display:block;font-size:20px;font-variant-numeric:tabular-nums}.tile span{color:var(--muted);font-size:12px}
-.pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:14px;margin:10px 0}
-.pictures svg{width:100%;max-width:380px;height:auto}
+.body{display:flex;flex-wrap:wrap;align-items:flex-start;gap:6px 32px}
+.pictures{display:flex;flex-wrap:wrap;gap:14px;margin:10px 0}
+.pictures svg{width:340px;max-width:100%;height:auto}
 .wide{overflow-x:auto;margin:8px 0}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:13px}
 th,td{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid var(--line);vertical-align:top;max-width:420px}
-th{color:var(--muted);font-weight:600;white-space:nowrap}td.n{text-align:right;white-space:nowrap}
+th{color:var(--muted);font-weight:600;white-space:nowrap}.n{text-align:right;white-space:nowrap}
 td.FAILED{color:var(--c1);font-weight:600}td.passed{color:var(--c3)}td.warns{color:var(--c5)}
 svg text{font:11px system-ui,sans-serif;fill:var(--ink)}svg .t{font-weight:600}svg .m{fill:var(--muted)}
 svg .g{stroke:var(--line);fill:none}svg .d{stroke:var(--muted);stroke-dasharray:4 3;fill:none}
@@ -64,21 +65,30 @@ def page(card: Card) -> str:
 def _section(section: Section) -> str:
     note = f"<p>{_said(section.note, 2000)}</p>" if section.note else ""
     drawn = f'<div class="pictures">{"".join(section.pictures)}</div>' if section.pictures else ""
-    return f"<h2>{_said(section.name)}</h2>{note}{drawn}{''.join(map(_table, section.tables))}"
+    tables = "".join(map(_table, section.tables))
+    return f'<h2>{_said(section.name)}</h2>{note}<div class="body">{drawn}{tables}</div>'
 
 
 def _table(table: Table) -> str:
-    head = "".join(f"<th>{_said(c)}</th>" for c in table.columns)
+    numbers = [any(_is_number(v) for v in column) for column in zip(*table.lines, strict=True)]
+    numbers += [False] * (len(table.columns) - len(numbers))
+    head = "".join(
+        f"<th{' class=n' if n else ''}>{_said(c)}</th>"
+        for c, n in zip(table.columns, numbers, strict=True)
+    )
     body = "".join(f"<tr>{''.join(map(_cell, line))}</tr>" for line in table.lines)
     note = f"<p>{_said(table.note, 2000)}</p>" if table.note else ""
-    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>{note}'
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table>{note}</div>'
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _cell(value: Any) -> str:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if value in ("passed", "FAILED", "warns"):
         return f'<td class="{value}">{value}</td>'
-    return f"<td{' class=n' if number else ''}>{_said(value)}</td>"
+    return f"<td{' class=n' if _is_number(value) else ''}>{_said(value)}</td>"
 
 
 def _said(value: Any, most: int = MOST_LETTERS) -> str:
@@ -87,7 +97,7 @@ def _said(value: Any, most: int = MOST_LETTERS) -> str:
         return ""
     if isinstance(value, float):
         text = f"{value:.5g}"
-    elif isinstance(value, int) and not isinstance(value, bool):
+    elif _is_number(value):
         text = f"{value:,}"
     else:
         text = " ".join(str(value).split())

@@ -52,8 +52,8 @@ def card(shown: Shown) -> Card:
         _leaderboard(shown),
         _gates(shown),
         *(_pictured(shown, seen) if whole and len(seen.truth) else [_incomplete(shown)]),
-        _importance(shown.importance) if shown.importance else None,
-        _slices(shown, seen) if whole else None,
+        _importance(shown.importance) if shown.importance else _asked_for(shown),
+        _slices(shown, seen) if whole and shown.importance else None,
         _worst(shown, seen),
         _learning(shown),
         _schema(shown),
@@ -314,6 +314,12 @@ def _importance(found: Importance | str) -> Section:
         note += f" {found.left_out} columns were not asked."
     drawn = drawing.bars(f"Loss of {found.metric}", list(found.losses.items())[:MOST_BARS])
     return Section(name, note, (drawn,))
+
+
+def _asked_for(shown: Shown) -> Section:
+    """It says where the rest is: what costs time is left out of a card that nobody asked for."""
+    command = f"ml-assets inspect {shown.problem} candidate/{shown.candidate}"
+    return Section("Slices and importance", f"To see them, with the leaderboard: {command}")
 
 
 def _ordered(shown: Shown) -> list[str]:
