@@ -10,7 +10,13 @@ from ml_assets.dataset import Target, find_target
 from ml_assets.problem import DatasetDeclaration, Problem
 
 # Hundreds of small rounds each: quick by themselves, long together.
-SLOW = ("test_arrival.py", "test_tuning.py", "test_approval.py", "test_reproduction.py")
+SLOW = (
+    "test_arrival.py",
+    "test_tuning.py",
+    "test_approval.py",
+    "test_reproduction.py",
+    "test_inspection.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
