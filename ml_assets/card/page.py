@@ -19,7 +19,7 @@ _STYLE = """
 --soft:#1c2029;--c0:#9d94ff;--c1:#ff922b;--c2:#3bc9db;--c3:#69db7c;--c4:#f783ac;--c5:#e0b45c;--c6:#adb5bd;--c7:#74c0fc}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:1120px;padding:28px 24px 60px;background:var(--paper);color:var(--ink);
-font:14px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;overflow-wrap:anywhere}
+font:14px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;overflow-wrap:break-word}
 h1{font-size:24px;margin:0 0 4px}h2{font-size:16px;margin:34px 0 6px;padding-top:12px;border-top:1px solid var(--line)}
 p{margin:4px 0 10px;color:var(--muted);max-width:80ch}
 .told{display:flex;flex-wrap:wrap;gap:4px 18px;color:var(--muted)}

@@ -177,7 +177,7 @@ def of_candidate(made: CandidateMade, problem: str, registry: Registry) -> dict[
 
 
 def of_card(page: Entry | None) -> dict[str, Any]:
-    """It returns what is shown of a card: a picture in place, and where the whole page is."""
+    """It returns what is shown of a card: a picture, a click away, and where the whole page is."""
     if page is None:
         return {}
     shown: dict[str, Any] = {"card": dg.MetadataValue.path(str(page.path / PAGE))}
