@@ -178,6 +178,11 @@ def override_text(name: str, entry: dict[str, Any]) -> str:
     )
 
 
+def card_text(shown: dict[str, Any]) -> str:
+    """It returns where a card is, for people."""
+    return f"{shown['problem']}/{shown['asset']}, on {shown['part']}: {shown['card']}"
+
+
 def reproduction_text(shown: dict[str, Any]) -> str:
     """It returns what making a version again came to, for people."""
     what = f"{shown['problem']}: version {shown['version']} ({shown['candidate']})"

@@ -319,6 +319,28 @@ def _is_of(run: dg.DagsterRun, name: str) -> bool:
     return any(key.path[0] == name for key in run.asset_selection)
 
 
+def inspect(component: "MLProblem", asset: str) -> dict[str, Any]:
+    """It returns where the card of an asset is, made now where nobody has asked for it before.
+
+    Raises:
+        DeclarationError: there are no cards of such an asset.
+        NotMaterialized: what it is to show is not made.
+        ModelRefused: the stored candidate is not what was stored.
+    """
+    from ml_assets.round.inspection import inspect as inspected
+
+    found = inspected(_asked(component, "inspect"), asset)
+    name, registry = component.problem.name, stores_of(component).registry
+    return {
+        "problem": name,
+        "asset": found.asset,
+        "part": found.part,
+        "card": str(found.file.resolve()),
+        "made": found.made,
+        "mlflow": found.mlflow_run and registry.run_link(name, found.mlflow_run),
+    }
+
+
 def faults(component: "MLProblem") -> list[str]:
     """It returns what is wrong with a declaration that parses: paths that lead nowhere."""
     problem, found = component.problem, []

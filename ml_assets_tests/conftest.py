@@ -16,6 +16,7 @@ SLOW = (
     "test_approval.py",
     "test_reproduction.py",
     "test_clean.py",
+    "test_inspection.py",
 )
 
 

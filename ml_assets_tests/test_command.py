@@ -577,3 +577,38 @@ def test_new_then_run_takes_a_file_to_production(desk: Desk) -> None:
     assert len(answer.document["candidates"]) == 6
     assert not [n for n, c in answer.document["candidates"].items() if c["error"]]
     assert answer.document["decision"]["promoted"] is True
+
+
+# ----------------------------------------------------------------------------- inspect
+
+
+def test_inspect_says_where_the_card_is(ran: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is opened: standard output is no terminal."""
+    opened: list[str] = []
+    monkeypatch.setattr(click, "launch", lambda url: opened.append(url))
+    shown = ran.type("inspect", "demo", "--json")
+    plain = ran.type("inspect", "demo", "candidate/linear")
+
+    assert (shown.status, shown.document["asset"], shown.document["part"]) == (
+        0,
+        "challenger",
+        "test",
+    )
+    assert Path(shown.document["card"]).read_text().startswith("<!DOCTYPE html>")
+    assert shown.document["mlflow"]
+    assert plain.status == 0
+    assert Path(plain.out.rpartition(": ")[2].strip()).is_file()
+    assert opened == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("demo", "candidate/linaer"), "Did you mean `candidate/linear`"),
+        (("demo", "dataset"), "No card of `dataset`"),
+        (("dmo",), "Did you mean `demo`"),
+    ],
+)
+def test_inspect_refuses_what_has_no_card(ran: Desk, words: tuple[str, ...], told: str) -> None:
+    assert ran.type("inspect", *words).refused(told)
+    assert ran.type("inspect", *words, "--json").refused(told)

@@ -10,7 +10,15 @@ import click
 
 import ml_assets
 from ml_assets.command.arriving import quarantine, release
-from ml_assets.command.deciding import approve, history, override, reproduce, rollback, status
+from ml_assets.command.deciding import (
+    approve,
+    history,
+    inspect,
+    override,
+    reproduce,
+    rollback,
+    status,
+)
 from ml_assets.command.declaring import check, import_, new
 from ml_assets.command.listing import listing
 from ml_assets.command.working import clean, run, ui
@@ -42,6 +50,7 @@ for _command in (
     rollback,
     approve,
     override,
+    inspect,
     reproduce,
     quarantine,
     release,

@@ -1,6 +1,7 @@
 """Commands on decisions: see them, make them, prove them."""
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -149,6 +150,36 @@ def override(name: str, version: int, gate: str, why: str, until: str, as_json: 
     except MLAssetsError as error:
         refuse(str(error))
     answer(as_json, entry, report.override_text(name, entry))
+
+
+@click.command()
+@click.argument("name")
+@click.argument("asset", default="challenger")
+@click.option("--no-browser", is_flag=True, help="Only say where the card is.")
+@json_option
+def inspect(name: str, asset: str, no_browser: bool, as_json: bool) -> None:
+    """Open the card of the challenger (on test), or of a candidate (on validation).
+
+    ASSET is `challenger` or `candidate/NAME`. At a terminal the card opens in a browser.
+
+    \b
+    ml-assets inspect churn
+    ml-assets inspect churn candidate/random_forest --no-browser
+    """
+    from ml_assets import report, standing
+
+    open_home()
+    problems, _ = load()
+    problem = find_problem(problems, name)
+    try:
+        shown = standing.inspect(problem, asset)
+    except ModelRefused as error:
+        refuse(str(error), FAILED)
+    except MLAssetsError as error:
+        refuse(str(error))
+    answer(as_json, shown, report.card_text(shown))
+    if sys.stdout.isatty() and not as_json and not no_browser:
+        click.launch(Path(shown["card"]).as_uri())
 
 
 @click.command()

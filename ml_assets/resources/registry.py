@@ -277,6 +277,13 @@ class Registry:
             took = began + int(1000 * trial["seconds"])
             self.client.set_terminated(child, status, end_time=took)
 
+    def log_file(self, run_id: str, file: Path, name: str) -> None:
+        """It lays a file among the artifacts of a run, under a name."""
+        with tempfile.TemporaryDirectory() as aside:
+            named = Path(aside) / name
+            shutil.copy(file, named)
+            self.client.log_artifact(run_id, str(named))
+
     def log_round(
         self, problem: str, run: DagsterRun, metrics: Mapping[str, float], tags: Mapping[str, str]
     ) -> str:

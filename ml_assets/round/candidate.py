@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from ml_assets import __version__
 from ml_assets import candidate as candidates
 from ml_assets.artifact import dump
+from ml_assets.candidate import Predictions
 from ml_assets.digest import digest_of, file_digest
 from ml_assets.ensemble import best_few, join
 from ml_assets.errors import CandidateError, MLAssetsError, shortened
@@ -21,6 +23,7 @@ from ml_assets.problem import ENSEMBLE, CandidateDeclaration, parts_of
 from ml_assets.problem.candidate import BEST_FEW
 from ml_assets.resources.lake import Entry
 from ml_assets.round import CARD, Made, Round
+from ml_assets.round import card as cards
 from ml_assets.round.split import SplitMade, current_split, part_rows
 from ml_assets.tuning import Tuned, folds, tune
 from ml_assets.user_code import source_digest
@@ -38,12 +41,14 @@ class CandidateMade(Made):
         entry: its files; None when it failed.
         card: what is recorded of it; empty when it failed.
         error: why it failed.
+        page: its card on validation; None where there is none.
     """
 
     name: str
     entry: Entry | None
     card: dict[str, Any]
     error: str | None = None
+    page: Entry | None = None
 
 
 def make_candidate(round_: Round, name: str) -> CandidateMade:
@@ -60,12 +65,13 @@ def make_candidate(round_: Round, name: str) -> CandidateMade:
     key = candidate_key(round_, declared, split)
     entry = round_.find("candidate", key)
     if entry is not None and registry.has_run(entry.facts.get("mlflow_run")):
-        return _made(name, entry, True)
+        return _made(name, entry, True, cards.found(round_, cards.key_of_candidate(entry)))
     started = round_.clock()
     params: dict[str, Any] = {"estimator": declared.estimator, **declared.params}
+    said = None
     try:
         if entry is None:
-            entry = fit_candidate(round_, name, split)
+            entry, said = fit_candidate(round_, name, split)
     except Exception as error:  # whatever a team's code raises, the other candidates go on
         ours = isinstance(error, MLAssetsError)
         message = str(error) if ours else f"{type(error).__name__}: {error}"
@@ -84,17 +90,33 @@ def make_candidate(round_: Round, name: str) -> CandidateMade:
     if entry.facts["trials"]:
         registry.log_trials(problem.name, run_id, entry.facts["trials"], times)
     entry = round_.stores.lake.amend(problem.name, "candidate", entry, mlflow_run=run_id)
-    return _made(name, entry, False)
+    return _made(name, entry, False, _page(round_, split, entry, said))
 
 
-def fit_candidate(round_: Round, name: str, split: SplitMade) -> Entry:
-    """It fits a candidate and keeps it in the lake; whatever a team's code raises is raised."""
+def _page(round_: Round, split: SplitMade, entry: Entry, said: Predictions | None) -> Entry | None:
+    """It returns the card of a candidate that was fitted now, laid beside its run in MLflow."""
+    key = cards.key_of_candidate(entry)
+    page = cards.found(round_, key)
+    if page is None and said is not None:
+        shown = cards.shown_on_validation(round_, split, entry, said, provenance(round_, split))
+        page = cards.candidate_card(round_, shown, key)
+    if page is None:  # it was fitted earlier; whoever asks for its card gets it made
+        return None
+    return cards.logged(round_, page, entry.facts["mlflow_run"], cards.CANDIDATE_PAGE)
+
+
+def fit_candidate(round_: Round, name: str, split: SplitMade) -> tuple[Entry, Predictions]:
+    """It fits a candidate and keeps it in the lake; whatever a team's code raises is raised.
+
+    Returns:
+        The candidate's files, and its predictions on validation.
+    """
     declared = round_.problem.contenders()[name]
     key = candidate_key(round_, declared, split)
     _fit_together(round_, split)
     begun = round_.stores.fits.pop(key, None)
-    write = begun.result() if begun else _fitting(round_, name, declared, split)
-    return round_.put("candidate", key, write)
+    write, said = begun.result() if begun else _fitting(round_, name, declared, split)
+    return round_.put("candidate", key, write), said
 
 
 def _fit_together(round_: Round, split: SplitMade) -> None:
@@ -135,7 +157,7 @@ def fit_with_members(round_: Round, name: str, split: SplitMade) -> Entry:
                 key = candidate_key(round_, contenders[member], split)
                 message, at = str(error), round_.clock()
                 round_.put("failure", key, functools.partial(_write_failure, message, at))
-    return fit_candidate(round_, name, split)
+    return fit_candidate(round_, name, split)[0]
 
 
 def candidate_key(round_: Round, declared: CandidateDeclaration, split: SplitMade) -> str:
@@ -187,8 +209,10 @@ def provenance(round_: Round, split: SplitMade) -> dict[str, str]:
     }
 
 
-def _fitting(round_: Round, name: str, declared: CandidateDeclaration, split: SplitMade) -> Any:
-    """It fits, and returns what writes the result into the lake."""
+def _fitting(
+    round_: Round, name: str, declared: CandidateDeclaration, split: SplitMade
+) -> tuple[Callable[[Path], dict[str, Any]], Predictions]:
+    """It fits, and returns what writes the result into the lake, and what it says of validation."""
     problem, target = round_.problem, split.profile.usable_target()
     features = list(split.profile.features)
     parts = {}
@@ -238,7 +262,7 @@ def _fitting(round_: Round, name: str, declared: CandidateDeclaration, split: Sp
         (folder / CARD).write_text(json.dumps({**card, "model_digest": digest}))
         return facts
 
-    return write
+    return write, said
 
 
 def _chosen(round_: Round, declared: CandidateDeclaration, split: SplitMade) -> dict[str, Entry]:
@@ -307,7 +331,7 @@ def _write_failure(message: str, at: float, folder: Path) -> dict[str, Any]:
     return {"at": at}
 
 
-def _made(name: str, entry: Entry, reused: bool) -> CandidateMade:
+def _made(name: str, entry: Entry, reused: bool, page: Entry | None) -> CandidateMade:
     seconds = entry.facts["seconds"]
     reason = (
         f"Same data, code and configuration as a fit of {seconds:.1f} s: not fitted again."
@@ -318,4 +342,4 @@ def _made(name: str, entry: Entry, reused: bool) -> CandidateMade:
     if card["members"]:
         reason += f" It joins {', '.join(card['members'])}, which are not fitted again."
     verdict = Verdict("is_fitted", True, reason)
-    return CandidateMade([verdict], reused, name, entry, card)
+    return CandidateMade([verdict], reused, name, entry, card, page=page)

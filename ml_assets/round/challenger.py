@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ml_assets.resources.lake import Entry, read_table, write_table
 from ml_assets.resources.ledger import HOLD, PROMOTION
 from ml_assets.resources.registry import CHALLENGER, Version
 from ml_assets.round import CARD, PREDICTIONS, Made, Round
+from ml_assets.round import card as cards
 from ml_assets.round.candidate import provenance
 from ml_assets.round.evaluation import EvaluationMade, make_evaluation
 from ml_assets.round.override import overridden
@@ -44,6 +45,7 @@ class ChallengerMade(Made):
         model_digest: SHA-256 of its model file.
         judged_before: how many other challengers were judged on these very test rows; each of
             them was another chance for luck to look like skill.
+        page: its card on test; None before it was made.
     """
 
     name: str
@@ -54,6 +56,7 @@ class ChallengerMade(Made):
     select: str
     model_digest: str
     judged_before: int
+    page: Entry | None = None
 
 
 def make_challenger(round_: Round) -> ChallengerMade:
@@ -66,7 +69,8 @@ def make_challenger(round_: Round) -> ChallengerMade:
         NotMaterialized: no candidate is eligible.
         ModelRefused: the stored candidate is not what was stored.
     """
-    made = judge(round_)
+    evaluated = make_evaluation(round_)
+    made, model = _judged(round_, evaluated)
     registry, name = round_.stores.registry, round_.problem.name
     fate = "failed" if failures(made.verdicts) else "passed"
     moves = fate == "passed" and round_.promotes
@@ -74,18 +78,35 @@ def make_challenger(round_: Round) -> ChallengerMade:
         registry.point(name, CHALLENGER, made.version.number)
     if made.version.tags.get("gates") != fate:
         registry.tag(name, made.version.number, gates=fate)
-    return made
+    assert evaluated.leader is not None
+    page = cards.challenger_card(
+        round_,
+        made.split,
+        evaluated.leader,
+        made.score,
+        made.verdicts,
+        made.version.number,
+        (evaluated.entry, evaluated.board, made.name),
+        provenance(round_, made.split),
+        model,
+    )
+    return replace(made, page=page)
 
 
 def judge(round_: Round) -> ChallengerMade:
     """It returns the challenger with its gates asked now, whatever was answered before."""
-    evaluated = make_evaluation(round_)
+    return _judged(round_, make_evaluation(round_))[0]
+
+
+def _judged(round_: Round, evaluated: EvaluationMade) -> tuple[ChallengerMade, Callable[[], Any]]:
+    """It returns the challenger, and what loads its model."""
     if evaluated.winner is None or evaluated.leader is None:
         raise NotMaterialized(evaluated.verdicts[0].reason)
     split, leader = evaluated.split, evaluated.leader
     card = leader.json(CARD)
     trusted = tuple(round_.problem.trust)
 
+    @functools.cache
     def model() -> Any:
         return load_verified(leader.path, leader.digest, trusted)
 
@@ -108,7 +129,7 @@ def judge(round_: Round) -> ChallengerMade:
         return _answers(round_, split, scored, model, card["bytes"])
 
     version = _registered(round_, evaluated, model)
-    return ChallengerMade(
+    made = ChallengerMade(
         overridden(round_, gates.ask(seen, round_.problem, answers), version.number),
         reused,
         evaluated.winner,
@@ -120,6 +141,7 @@ def judge(round_: Round) -> ChallengerMade:
         card["model_digest"],
         _judged_before(round_, split, card["model_digest"]),
     )
+    return made, model
 
 
 def _judged_before(round_: Round, split: SplitMade, model_digest: str) -> int:

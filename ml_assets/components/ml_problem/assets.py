@@ -274,15 +274,19 @@ def _ensemble(
             "result": dg.Out(dg.Nothing, is_required=False),
             "is_fitted": dg.Out(dg.Nothing, is_required=False),
         },
+        required_resource_keys={RESOURCE, resource_of(problem)},
         code_version=_code(declared, sorted(after), problem.select, problem.threshold),
     )
-    def joined(
-        context: dg.OpExecutionContext, ml_assets: dg.ResourceParam[Stores]
-    ) -> Iterator[Any]:
+    def joined(context: dg.OpExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.candidate import make_candidate
 
-        made = make_candidate(round_of(context, problem, folder, ml_assets), name)
+        round_ = parametrized(context, problem, folder)
+        if name not in round_.problem.contenders():
+            left = Verdict("is_fitted", True, "It does not take part in this run.")
+            yield from checks.results(key, [left])
+            return
+        made = make_candidate(round_, name)
         if made.entry is None:
             context.log.error(f"candidate {name} failed: {made.error}")
         else:
@@ -290,7 +294,7 @@ def _ensemble(
             yield dg.Output(
                 None,
                 "result",
-                metadata=metadata.of_candidate(made, problem.name, ml_assets.registry),
+                metadata=metadata.of_candidate(made, problem.name, round_.stores.registry),
                 data_version=dg.DataVersion(made.entry.digest[:16]),
             )
         yield from checks.results(key, made.verdicts)

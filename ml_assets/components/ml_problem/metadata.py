@@ -10,8 +10,10 @@ import dagster as dg
 
 from ml_assets.evaluation import Contender
 from ml_assets.metric import METRICS
+from ml_assets.resources.lake import Entry
 from ml_assets.resources.registry import Registry
 from ml_assets.round.candidate import CandidateMade
+from ml_assets.round.card import GLANCE, PAGE
 from ml_assets.round.challenger import JUDGED, ChallengerMade
 from ml_assets.round.dataset import DatasetMade, QuarantineMade
 from ml_assets.round.evaluation import LEADERBOARD, EvaluationMade
@@ -168,10 +170,25 @@ def of_candidate(made: CandidateMade, problem: str, registry: Registry) -> dict[
         **({"members": ", ".join(card["members"])} if card["members"] else {}),
         **_search(made),
         "model_digest": card["model_digest"],
+        **of_card(made.page),
         "reused": _reused(made.reused),
         "mlflow": dg.MetadataValue.url(registry.run_link(problem, facts["mlflow_run"])),
         "file": dg.MetadataValue.path(str(made.entry.path)),
     }
+
+
+def of_card(page: Entry | None) -> dict[str, Any]:
+    """It returns what is shown of a card: a picture, a click away, and where the whole page is."""
+    if page is None:
+        return {}
+    shown: dict[str, Any] = {"card": dg.MetadataValue.path(str(page.path / PAGE))}
+    if (page.path / GLANCE).exists():
+        data = base64.b64encode((page.path / GLANCE).read_bytes()).decode()
+        drawn = f"![at a glance](data:image/svg+xml;base64,{data})"
+        shown["at_a_glance"] = dg.MetadataValue.md(drawn)
+    if "trouble" in page.facts:
+        shown["card_trouble"] = page.facts["trouble"]
+    return shown
 
 
 def _search(made: CandidateMade) -> dict[str, Any]:
@@ -221,6 +238,7 @@ def of_challenger(made: ChallengerMade, problem: str, registry: Registry) -> dic
         "gates": dg.MetadataValue.md(gates_table(made.verdicts)),
         "judged_before_on_these_test_rows": made.judged_before,
         **({"plot": picture(drawn, "predictions against truth on test")} if drawn.exists() else {}),
+        **of_card(made.page),
         **{k: round(v, 6) for k, v in made.metrics.items()},
         "model_digest": made.model_digest,
         "reused": _reused(made.reused),
