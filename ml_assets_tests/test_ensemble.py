@@ -279,6 +279,7 @@ def test_a_promoted_ensemble_is_reproduced_verified_and_rolled_back_to(project, 
     assert again.model_digest == card["model_digest"]
 
     monkeypatch.setattr(rollback, "in_clean_process", verification.verify)
+    project.write(rows(3000))
     better = project.production(declared(candidates={"all": SEES_ALL}, gates=[LENIENT]))
     assert isinstance(better.decision, Promote), better.decision
     roll_back(project.round(of), 1, "the ensemble was right")
