@@ -12,6 +12,7 @@ import ml_assets
 from ml_assets.command.arriving import quarantine, release
 from ml_assets.command.deciding import approve, history, reproduce, rollback, status
 from ml_assets.command.declaring import check, new
+from ml_assets.command.predicting import predict
 from ml_assets.command.working import run, ui
 
 
@@ -39,6 +40,7 @@ for _command in (
     rollback,
     approve,
     reproduce,
+    predict,
     quarantine,
     release,
     check,
