@@ -367,13 +367,15 @@ def predict(model: Pipeline, rows: pd.DataFrame, target: Target) -> Predictions:
     """
     try:
         rows = rows[feature_names(model)]
-        values = np.asarray(model.predict(rows)).reshape(len(rows))
-        if target.task == "regression" or not hasattr(model, "predict_proba"):
+        # prepared once, for classes and probabilities both
+        prepared, last = model[:-1].transform(rows), model[-1]
+        values = np.asarray(last.predict(prepared)).reshape(len(rows))
+        if target.task == "regression" or not hasattr(last, "predict_proba"):
             return Predictions(values)
         known = [
             list(model.classes_).index(c) if c in model.classes_ else -1 for c in target.classes
         ]
-        given = model.predict_proba(rows)
+        given = last.predict_proba(prepared)
         probabilities = np.column_stack(
             [given[:, i] if i >= 0 else np.zeros(len(rows)) for i in known]
         )

@@ -27,6 +27,7 @@ from ml_assets.rows import as_frame
 
 MOST_TOLD = 1000  # wrong rows that are told with their lines; the output says it of every one
 AT_ONCE = 50_000  # rows that a model is asked at a time
+FEW = 100  # rows that Python goes through before pandas has begun
 # A model that raises is asked again about halves, at most so often, to find the rows it minds.
 MOST_ASKED_AGAIN = 500
 _NUMBERS = ("int64", "float64")
@@ -117,7 +118,9 @@ class Said:
 # ----------------------------------------------------------------------- rows as they should be
 
 
-def fitted_in(scorer: Scorer, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
+def fitted_in(
+    scorer: Scorer, frame: pd.DataFrame, only: str | None = None
+) -> tuple[pd.DataFrame, dict[int, str]]:
     """It returns the features with the types of training, and what is wrong with which rows.
 
     Text that reads as a number, a date or a truth value is one: files know nothing else.
@@ -125,9 +128,11 @@ def fitted_in(scorer: Scorer, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[i
     Args:
         scorer: the version.
         frame: plain rows that hold at least its features.
+        only: the one feature that is looked at; None for all.
     """
     columns, wrong = {}, dict[int, str]()
-    for name, kind in scorer.columns.items():
+    for name in [only] if only else scorer.columns:
+        kind = scorer.columns[name]
         values = frame[name].reset_index(drop=True)
         typed = _typed(values, kind, scorer.rule(name), scorer.declared.decimal)
         gone = typed.isna().to_numpy()
@@ -137,20 +142,22 @@ def fitted_in(scorer: Scorer, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[i
         there = values.notna().to_numpy()
         if (gone & there).any():
             for at in np.flatnonzero(gone & there):
-                what = f"`{name}` is {_shown(values.iloc[at])}; {scorer.expected(name)} is expected"
+                what = f"`{name}` is {shown(values.iloc[at])}; {scorer.expected(name)} is expected"
                 wrong[int(at)] = _joined(wrong.get(int(at)), what)
-        if not there.all() and _must_be_there(scorer.rule(name)):
+        if not there.all() and must_be_there(scorer.rule(name)):
             for at in np.flatnonzero(~there):
                 wrong[int(at)] = _joined(wrong.get(int(at)), f"`{name}` is missing")
         columns[name] = _as_trained(typed, kind)
     return pd.DataFrame(columns), wrong
 
 
-def _must_be_there(rule: ColumnContract) -> bool:
+def must_be_there(rule: ColumnContract) -> bool:
+    """It says whether the contract forbids that a value is missing."""
     return rule.missing == 0 and rule.mode_of("missing") == "enforce"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """It returns a value as a message shows it."""
     told = repr(value) if isinstance(value, str) else str(value)
     return told if len(told) <= 60 else told[:57] + "..."
 
@@ -281,7 +288,10 @@ def unseen(scorer: Scorer, features: pd.DataFrame) -> dict[str, int]:
         known = scorer.rule(name).values
         if known is not None:
             values = features[name]
-            count = int((values.notna() & ~values.isin(known)).sum())
+            if len(values) < FEW:
+                count = sum(v is not None and v == v and v not in known for v in values.tolist())
+            else:
+                count = int((values.notna() & ~values.isin(known)).sum())
             if count:
                 found[name] = count
     return found

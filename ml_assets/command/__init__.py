@@ -12,7 +12,7 @@ import ml_assets
 from ml_assets.command.arriving import quarantine, release
 from ml_assets.command.deciding import approve, history, reproduce, rollback, status
 from ml_assets.command.declaring import check, new
-from ml_assets.command.predicting import predict
+from ml_assets.command.predicting import predict, serve
 from ml_assets.command.working import run, ui
 
 
@@ -41,6 +41,7 @@ for _command in (
     approve,
     reproduce,
     predict,
+    serve,
     quarantine,
     release,
     check,
