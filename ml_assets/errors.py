@@ -15,7 +15,7 @@ A message says what is wrong, where, what was expected, and what to do.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class MLAssetsError(Exception):
@@ -55,9 +55,15 @@ class RequestRefused(MLAssetsError):
         where: the place in the request, as far as known.
     """
 
-    def __init__(self, status: int, code: str, message: str, **where: int | str) -> None:
+    def __init__(
+        self,
+        message: str,
+        status: int = 400,
+        code: str = "refused",
+        where: Mapping[str, int | str] | None = None,
+    ) -> None:
         super().__init__(message)
-        self.status, self.code, self.where = status, code, where
+        self.status, self.code, self.where = status, code, dict(where or {})
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:

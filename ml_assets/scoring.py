@@ -180,7 +180,7 @@ def _typed(values: pd.Series, kind: str, rule: ColumnContract, decimal: str) -> 
             written = values.str.strip()
             if decimal != ".":
                 written = written.str.replace(decimal, ".", regex=False)
-            values = pd.to_numeric(written, errors="coerce")
+            values = _numbers(written)
         return values.where(values % 1 == 0) if rule.type == "integer" else values
     if kind == "bool":
         return nothing if is_date else _truth(values)
@@ -195,6 +195,14 @@ def _typed(values: pd.Series, kind: str, rule: ColumnContract, decimal: str) -> 
     return (
         values.astype(object).where(values.isna(), values.astype(str)).where(values.notna(), None)
     )
+
+
+def _numbers(written: pd.Series) -> pd.Series:
+    """It returns numbers written as text, to their last digit; what is none becomes missing."""
+    numbers = pd.to_numeric(written, errors="coerce").astype("float64")
+    known = numbers.notna()
+    numbers[known] = [float(text) for text in written[known]]  # pandas rounds the last digit
+    return numbers
 
 
 def _truth(values: pd.Series) -> pd.Series:

@@ -21,7 +21,7 @@ from ml_assets.errors import RequestRefused
 from ml_assets.resources.prediction_log import PredictionLog
 from ml_assets.round.predictions import stamp
 from ml_assets.scoring import Said, Scorer, as_table, said_of, unseen
-from ml_assets.serving.asked import ARROW, JSON, Asked, asked_of
+from ml_assets.serving.asked import ARROW, JSON, Asked, asked_of, refusal
 from ml_assets.serving.champion import ServedChampion
 from ml_assets.serving.description import described
 from ml_assets.serving.metrics import Metrics
@@ -75,7 +75,7 @@ def answer(scorer: Scorer, kind: str, accept: str, body: bytes, mlflow: bool) ->
     said = said_of(scorer, asked.features, {})
     if said.wrong:
         at = min(said.wrong)
-        raise RequestRefused(422, "not_scored", f"{said.wrong[at]}.", row=at)
+        raise refusal(422, "not_scored", f"{said.wrong[at]}.", row=at)
     name, now = uuid.uuid4().hex, time.time()
     line, values, shares = _logged(scorer, asked, said, name, now)
     counted = unseen(scorer, asked.features)
@@ -169,7 +169,7 @@ def application(
         except OSError as error:
             _log.error("the prediction log cannot be written: %s", error)
             told = "The prediction log cannot be written, and nothing is answered without it."
-            raise RequestRefused(503, "not_logged", told) from None
+            raise refusal(503, "not_logged", told) from None
         metrics.rows[scorer.version] += made.rows
         metrics.unseen.update(made.unseen)
         return Response(made.body, 200, {"x-model-version": str(scorer.version)}, made.kind)
@@ -207,7 +207,7 @@ async def _within(
         RequestRefused: it is too large, too slow, or one too many.
     """
     if metrics.under_way > MOST_WAITING:
-        raise RequestRefused(503, "busy", "Too many requests are under way. Come again.")
+        raise refusal(503, "busy", "Too many requests are under way. Come again.")
     kind, accept, mlflow = how
     until = asyncio.get_running_loop().time() + limits.seconds
     try:
@@ -215,18 +215,18 @@ async def _within(
             body = await _body(request, limits.most_bytes)
     except TimeoutError:
         told = f"The body did not come within {limits.seconds:g} s."
-        raise RequestRefused(408, "body_too_slow", told) from None
+        raise refusal(408, "body_too_slow", told) from None
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout_at(until):
             return await loop.run_in_executor(pool, answer, scorer, kind, accept, body, mlflow)
     except TimeoutError:
         told = f"It was not answered within {limits.seconds:g} s. Send fewer rows at once."
-        raise RequestRefused(504, "too_slow", told) from None
+        raise refusal(504, "too_slow", told) from None
 
 
 async def _body(request: Request, most: int) -> bytes:
-    told = RequestRefused(413, "too_large", f"A body has at most {most:,} bytes.")
+    told = refusal(413, "too_large", f"A body has at most {most:,} bytes.")
     given = request.headers.get("content-length", "")
     if given.isdigit() and int(given) > most:
         raise told
@@ -280,7 +280,7 @@ def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def of_the_web(_: Request, error: HTTPException) -> Response:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
-        return refused(RequestRefused(error.status_code, code, f"{error.detail}."))
+        return refused(refusal(error.status_code, code, f"{error.detail}."))
 
 
 def bears(given: str | None, token: str | None) -> bool:
@@ -316,7 +316,7 @@ class _Counted:
         try:
             given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
             if path not in OPEN and not bears(given, self.token):
-                told = RequestRefused(401, "unauthorized", "A token is needed, and this is none.")
+                told = refusal(401, "unauthorized", "A token is needed, and this is none.")
                 await refused(told)(scope, receive, sending)
                 return
             await self.app(scope, receive, sending)
@@ -324,9 +324,7 @@ class _Counted:
             _log.exception("a request to %s broke", path)
             if status[0]:
                 raise
-            told = RequestRefused(
-                500, "broken", "Something broke in the server; its log says what."
-            )
+            told = refusal(500, "broken", "Something broke in the server; its log says what.")
             await refused(told)(scope, receive, sending)
         finally:
             metrics.under_way -= 1

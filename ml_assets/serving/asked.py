@@ -24,6 +24,11 @@ _NUMBERS = ("int64", "float64")
 _SAFE = float(2**53)  # whole numbers beyond are not told apart as floats
 
 
+def refusal(status: int, code: str, message: str, **where: int | str) -> RequestRefused:
+    """It returns what says why a request is refused, and where in it that lies."""
+    return RequestRefused(message, status, code, where)
+
+
 @dataclass(frozen=True)
 class Asked:
     """Rows that a request asks about.
@@ -67,13 +72,11 @@ def asked_of(scorer: Scorer, kind: str, body: bytes, mlflow: bool) -> Asked:
         return _from_table(scorer, _csv(scorer, body))
     if kind != JSON:
         fit = f"{JSON} or {CSV if mlflow else ARROW}"
-        raise RequestRefused(
-            415, "unsupported_media_type", f"Content type `{kind}`; {fit} is read."
-        )
+        raise refusal(415, "unsupported_media_type", f"Content type `{kind}`; {fit} is read.")
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise RequestRefused(400, "unreadable", f"The body is no JSON: {error}.") from None
+        raise refusal(400, "unreadable", f"The body is no JSON: {error}.") from None
     if not mlflow:
         return from_records(scorer, _of_rows(document))
     rows = _of_mlflow(scorer, document)
@@ -87,7 +90,7 @@ def asked_of(scorer: Scorer, kind: str, body: bytes, mlflow: bool) -> Asked:
 
 def _of_rows(document: Any) -> Any:
     if not isinstance(document, dict) or set(document) != {"rows"}:
-        raise RequestRefused(422, "wrong_shape", 'A body is {"rows": [{column: value, …}, …]}.')
+        raise refusal(422, "wrong_shape", 'A body is {"rows": [{column: value, …}, …]}.')
     return document["rows"]
 
 
@@ -95,30 +98,28 @@ def _of_mlflow(scorer: Scorer, document: Any) -> Any:
     """It returns the records of MLflow's scoring protocol."""
     named = [s for s in SHAPES if isinstance(document, dict) and s in document]
     if len(named) != 1:
-        raise RequestRefused(422, "wrong_shape", f"A body has exactly one of {', '.join(SHAPES)}.")
+        raise refusal(422, "wrong_shape", f"A body has exactly one of {', '.join(SHAPES)}.")
     given, columns = document[named[0]], list(scorer.columns)
     if named[0] == "dataframe_split":
         if not isinstance(given, dict) or not isinstance(given.get("data"), list):
-            raise RequestRefused(
-                422, "wrong_shape", 'dataframe_split is {"columns": […], "data": [[…]]}.'
-            )
+            raise refusal(422, "wrong_shape", 'dataframe_split is {"columns": […], "data": [[…]]}.')
         columns, given = given.get("columns", columns), given["data"]
     elif isinstance(given, dict):  # column by column
         columns = list(given)
         lists = all(isinstance(v, list) for v in given.values())
         if not lists or len({len(v) for v in given.values()}) != 1:
-            raise RequestRefused(422, "wrong_shape", "The columns are lists of one length.")
+            raise refusal(422, "wrong_shape", "The columns are lists of one length.")
         given = [list(row) for row in zip(*given.values(), strict=True)]
     named_well = isinstance(columns, list) and all(isinstance(c, str) for c in columns)
     if not isinstance(given, list) or not named_well:
         told = f"{named[0]} holds rows, and its columns have names."
-        raise RequestRefused(422, "wrong_shape", told)
+        raise refusal(422, "wrong_shape", told)
     rows = []
     for i, row in enumerate(given):
         if isinstance(row, list):
             if len(row) != len(columns):
                 told = f"The row has {len(row)} values; there are {len(columns)} columns."
-                raise RequestRefused(422, "wrong_shape", told, row=i)
+                raise refusal(422, "wrong_shape", told, row=i)
             row = dict(zip(columns, row, strict=True))
         rows.append(row)
     return rows
@@ -131,14 +132,14 @@ def from_records(scorer: Scorer, rows: Any) -> Asked:
         RequestRefused: there is no row, or one lacks a column or has a value of another type.
     """
     if not isinstance(rows, list) or not rows:
-        raise RequestRefused(422, "no_rows", "There is no row: `rows` is a list of records.")
+        raise refusal(422, "no_rows", "There is no row: `rows` is a list of records.")
     for i, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise RequestRefused(422, "wrong_shape", "A row is {column: value, …}.", row=i)
+            raise refusal(422, "wrong_shape", "A row is {column: value, …}.", row=i)
         if not scorer.columns.keys() <= row.keys():
             absent = next(c for c in scorer.columns if c not in row)
             lacks = scorer.lacking(list(row))
-            raise RequestRefused(422, "missing_columns", lacks, row=i, column=absent)
+            raise refusal(422, "missing_columns", lacks, row=i, column=absent)
     columns = {n: _column(scorer, n, [row[n] for row in rows]) for n in scorer.columns}
     key = scorer.declared.key
     keys = [_plain_key(row.get(key)) for row in rows] if key is not None else None
@@ -187,7 +188,7 @@ def _column(scorer: Scorer, name: str, values: list[Any]) -> np.ndarray:
         raise _wrong(scorer, name, at, values[at])
     if must_be_there(rule) and None in values:
         told = f"`{name}` is missing, and must not be."
-        raise RequestRefused(422, "missing_value", told, row=values.index(None), column=name)
+        raise refusal(422, "missing_value", told, row=values.index(None), column=name)
     if kind in _NUMBERS:
         return _numbers(scorer, name, values)
     if kind == "bool":
@@ -209,11 +210,11 @@ def _numbers(scorer: Scorer, name: str, values: list[Any]) -> np.ndarray:
     if endless.any():
         at = int(endless.argmax())
         told = f"`{name}` is {numbers[at]}; a finite number is expected."
-        raise RequestRefused(422, "not_finite", told, row=at, column=name)
+        raise refusal(422, "not_finite", told, row=at, column=name)
     gone, rule = np.isnan(numbers), scorer.rule(name)
     if must_be_there(rule) and gone.any():
         told = f"`{name}` is missing, and must not be."
-        raise RequestRefused(422, "missing_value", told, row=int(gone.argmax()), column=name)
+        raise refusal(422, "missing_value", told, row=int(gone.argmax()), column=name)
     broken = (numbers % 1 != 0) & ~gone
     if rule.type == "integer" and broken.any():
         at = int(broken.argmax())
@@ -234,7 +235,7 @@ def _dates(scorer: Scorer, name: str, values: list[Any]) -> np.ndarray:
 
 def _wrong(scorer: Scorer, name: str, at: int, value: Any) -> RequestRefused:
     told = f"`{name}` is {shown(value)}; {scorer.expected(name)} is expected."
-    return RequestRefused(422, "wrong_type", told, row=at, column=name)
+    return refusal(422, "wrong_type", told, row=at, column=name)
 
 
 def _arrow(body: bytes) -> pa.Table:
@@ -244,7 +245,7 @@ def _arrow(body: bytes) -> pa.Table:
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         told = f"The body is no Arrow stream: {str(error)[:200]}."
-        raise RequestRefused(400, "unreadable", told) from None
+        raise refusal(400, "unreadable", told) from None
     return table
 
 
@@ -259,27 +260,27 @@ def _csv(scorer: Scorer, body: bytes) -> pa.Table:
         return pa.csv.read_csv(io.BytesIO(body), parse_options=parsing, convert_options=text)
     except (pa.ArrowException, ValueError) as error:
         told = f"The body is no csv: {str(error)[:200]}."
-        raise RequestRefused(400, "unreadable", told) from None
+        raise refusal(400, "unreadable", told) from None
 
 
 def _from_table(scorer: Scorer, table: pa.Table) -> Asked:
     names = table.column_names
     if len(set(names)) != len(names):
         twice = shortened(sorted({n for n in names if names.count(n) > 1}))
-        raise RequestRefused(422, "wrong_shape", f"Columns come more than once: {twice}.")
+        raise refusal(422, "wrong_shape", f"Columns come more than once: {twice}.")
     if lacks := scorer.lacking(names):
         absent = next(c for c in scorer.columns if c not in names)
-        raise RequestRefused(422, "missing_columns", lacks, column=absent)
+        raise refusal(422, "missing_columns", lacks, column=absent)
     if not table.num_rows:
-        raise RequestRefused(422, "no_rows", "There is no row.")
+        raise refusal(422, "no_rows", "There is no row.")
     try:
         rows = as_frame(plain_table(table.select(list(scorer.columns)), "The body"))
     except (DatasetError, pa.ArrowException) as error:
-        raise RequestRefused(422, "wrong_type", str(error)[:300]) from None
+        raise refusal(422, "wrong_type", str(error)[:300]) from None
     features, wrong = fitted_in(scorer, rows)
     if wrong:
         at = min(wrong)
-        raise RequestRefused(422, "wrong_type", f"{wrong[at]}.", row=at)
+        raise refusal(422, "wrong_type", f"{wrong[at]}.", row=at)
     key = scorer.declared.key
     keys = None
     if key is not None and key in names:
