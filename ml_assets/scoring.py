@@ -359,7 +359,9 @@ class FileScored:
     unseen: Counter[str] = field(default_factory=Counter)
 
 
-def score_file(scorer: Scorer, path: Path, output: Path, at: str) -> FileScored:
+def score_file(
+    scorer: Scorer, path: Path, output: Path, at: str, digest: str | None = None
+) -> FileScored:
     """It scores a file, piece by piece, and publishes the predictions in one atomic step.
 
     The file is read as the dataset's files are, but for `bad_lines`: no line is left out here.
@@ -369,9 +371,11 @@ def score_file(scorer: Scorer, path: Path, output: Path, at: str) -> FileScored:
         path: a csv, csv.gz or parquet file.
         output: where the predictions go: csv, csv.gz or parquet, by its ending.
         at: when that is, in UTC, as ISO 8601.
+        digest: SHA-256 that the file's bytes must have.
 
     Raises:
-        DatasetError: the file cannot be read, or lacks features; nothing was written.
+        DatasetError: the file cannot be read, lacks features, or has other bytes; nothing was
+            written.
     """
     declared = scorer.declared.model_copy(update={"bad_lines": 0})
     known = {n: _ARROW.get(k, pa.string()) for n, k in scorer.columns.items()}
@@ -383,6 +387,8 @@ def score_file(scorer: Scorer, path: Path, output: Path, at: str) -> FileScored:
 
         scored, seen = read_through(path, declared, known, consume)
         scored.digest = seen.digest
+        if digest not in (None, seen.digest):
+            raise DatasetError(f"{path} changed while it was read. It is read again later.")
         lines = lines_of(path, declared, [at for at, _ in scored.wrong])
         scored.wrong = [(lines[i], reason) for i, reason in scored.wrong]
     return scored

@@ -38,6 +38,7 @@ from ml_assets.problem.gates import (
     MetricGate,
     known_metric,
 )
+from ml_assets.problem.predictions import PredictionsDeclaration
 
 __all__ = [
     "DEFAULT_CANDIDATES",
@@ -56,6 +57,7 @@ __all__ = [
     "LatencyGate",
     "MetricGate",
     "Mode",
+    "PredictionsDeclaration",
     "Problem",
     "PromotionDeclaration",
     "Range",
@@ -149,6 +151,11 @@ class Problem(Declaration):
     )
     retrain: RetrainDeclaration = Field(
         default_factory=RetrainDeclaration, description="What starts a run by itself."
+    )
+    predictions: PredictionsDeclaration | None = Field(
+        None,
+        description="Files that are scored with the champion as they arrive.",
+        examples=[{"path": "inbox/churn/*.csv", "output": "scored/churn"}],
     )
     trust: list[str] = Field(
         default_factory=list,
