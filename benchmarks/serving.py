@@ -1,6 +1,6 @@
 """How long a served prediction takes, beside the same model in process and in `mlflow models serve`.
 
-    python benchmarks/serving.py FOLDER [--seconds 10] [--clients 32]
+    python benchmarks/serving.py FOLDER [--seconds 10] [--clients 32] [--only-load]
 
 It declares a problem of 12 columns (9 numbers, 3 texts) in FOLDER, brings two versions to production,
 and asks one row, and 1,000 rows, in turn: in this process, of `ml-assets serve`, and of `mlflow models
@@ -174,19 +174,19 @@ def compare(port: int, other: int, scorer: object) -> None:
         print(f"| {name} | {np.median(took):.1f} | {LARGE / np.median(took) * 1000:,.0f} |")
 
 
-def load(folder: Path, port: int, clients: int, seconds: float) -> None:
+def load(folder: Path, port: int, clients: int, seconds: float, other: int) -> None:
     from ml_assets.resources.prediction_log import read_predictions
 
     lake = folder / ".ml_assets" / "lake"
     before = set(read_predictions(lake, "served")["id"])
     body = json.dumps({"rows": table(1, 2).drop(columns=["y", "id"]).to_dict("records")}).encode()
-    until = time.monotonic() + seconds
+    done, began_at = threading.Event(), time.monotonic()
     answered: list[tuple[str, int, float]] = []
     failed: list[str] = []
 
     def client() -> None:
         ask = asker(port, "/predict", body)
-        while time.monotonic() < until:
+        while not done.is_set():
             began = time.perf_counter()
             try:
                 told = json.loads(ask())
@@ -199,21 +199,26 @@ def load(folder: Path, port: int, clients: int, seconds: float) -> None:
     threads = [threading.Thread(target=client) for _ in range(clients)]
     for thread in threads:
         thread.start()
-    time.sleep(seconds / 4)
-    ml_assets(folder, "rollback", "served", "--why", "a benchmark")
+    time.sleep(seconds / 2)
+    ml_assets(folder, "rollback", "served", "--to", str(other), "--why", "a benchmark")
+    time.sleep(seconds / 2)  # the command takes its own time, and the clients go on meanwhile
+    done.set()
     for thread in threads:
         thread.join()
+    lasted = time.monotonic() - began_at
     logged = set(read_predictions(lake, "served")["id"]) - before
     took = np.array([t for _, _, t in answered])
     by_version = {v: sum(1 for _, w, _ in answered if w == v) for v in (1, 2)}
-    print(f"\n{clients} clients for {seconds:g} s, the champion moved in the middle:\n")
+    print(
+        f"\n{clients} clients for {lasted:.0f} s, the champion moved to version {other} in the middle:\n"
+    )
     print(
         "| requests | /s | p50 ms | p99 ms | by version 2 | by version 1 | failed | not in the log |"
     )
     print("|---|---|---|---|---|---|---|---|")
     lost = len({name for name, _, _ in answered} - logged)
     print(
-        f"| {len(answered):,} | {len(answered) / seconds:,.0f} | {np.median(took):.0f} | "
+        f"| {len(answered):,} | {len(answered) / lasted:,.0f} | {np.median(took):.0f} | "
         f"{np.quantile(took, 0.99):.0f} | {by_version[2]:,} | {by_version[1]:,} | {len(failed)} | "
         f"{lost} |"
     )
@@ -224,9 +229,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--only-load", action="store_true", help="in a FOLDER of a former run")
     asked = parser.parse_args()
     folder = asked.folder.resolve()
-    prepare(folder)
+    os.environ["ML_ASSETS_DEFS"] = str(folder / "problems")
+    if not asked.only_load:
+        prepare(folder)
     from ml_assets.definitions import problems_of, tree
     from ml_assets.resources.home import Home
     from ml_assets.resources.stores import open_stores
@@ -244,9 +252,10 @@ def main() -> None:
     theirs += ["--env-manager", "local", "-p", str(other)]
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with started(folder, ours, port, "ours.log"):
-        with started(folder, theirs, other, "theirs.log"):
-            compare(port, other, scorer)
-        load(folder, port, asked.clients, asked.seconds)
+        if not asked.only_load:
+            with started(folder, theirs, other, "theirs.log"):
+                compare(port, other, scorer)
+        load(folder, port, asked.clients, asked.seconds, 3 - entry["version"])
 
 
 if __name__ == "__main__":
