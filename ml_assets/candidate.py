@@ -386,15 +386,16 @@ def predict(model: Pipeline, rows: pd.DataFrame, target: Target) -> Predictions:
         CandidateError: a feature is absent, or predicting raised.
     """
     try:
-        asked = feature_names(model)
-        # taken twice: a team's transform may change its input in place
-        values = np.asarray(model.predict(rows[asked])).reshape(len(rows))
-        if target.task == "regression" or not hasattr(model, "predict_proba"):
+        rows = rows[feature_names(model)]
+        # prepared once, for classes and probabilities both
+        prepared, last = model[:-1].transform(rows), model[-1]
+        values = np.asarray(last.predict(prepared)).reshape(len(rows))
+        if target.task == "regression" or not hasattr(last, "predict_proba"):
             return Predictions(values)
         known = [
             list(model.classes_).index(c) if c in model.classes_ else -1 for c in target.classes
         ]
-        given = model.predict_proba(rows[asked])
+        given = last.predict_proba(prepared)
         probabilities = np.column_stack(
             [given[:, i] if i >= 0 else np.zeros(len(rows)) for i in known]
         )

@@ -9,7 +9,7 @@ import gzip
 import hashlib
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -445,6 +445,32 @@ def _ragged_lines(path: Path, declared: DatasetDeclaration, most: int) -> list[t
                 found.append((reader.line_num, len(row)))
                 if len(found) == most:
                     break
+    return found
+
+
+def lines_of(path: Path, declared: DatasetDeclaration, rows: Iterable[int]) -> dict[int, int]:
+    """It returns the line on which each of these rows begins; Parquet's rows are counted from 1.
+
+    Args:
+        path: a file that was read.
+        declared: how it was read.
+        rows: positions of rows, from 0.
+    """
+    wanted = set(rows)
+    if path.suffix == ".parquet" or not wanted:
+        return {row: row + 1 for row in wanted}
+    found: dict[int, int] = {}
+    at, begins = 0 if declared.names else -1, 1
+    with _as_text(path, declared) as file:
+        reader = csv.reader(file, delimiter=declared.separator, quotechar=declared.quote)
+        for fields in reader:
+            if fields:
+                if at in wanted:
+                    found[at] = begins
+                at += 1
+            begins = reader.line_num + 1
+            if len(found) == len(wanted):
+                break
     return found
 
 

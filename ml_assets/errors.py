@@ -8,13 +8,14 @@
     ├── CandidateError        an estimator or transform that cannot be built, fitted or kept
     ├── ModelRefused          a stored model that is not what its record says, or not trusted
     ├── NotMaterialized       an asset that is needed first, or that another version made stale
-    └── PromotionRefused      production was asked to change in a way that a law forbids
+    ├── PromotionRefused      production was asked to change in a way that a law forbids
+    └── RequestRefused        a request to a served champion that cannot be answered
 
 A message says what is wrong, where, what was expected, and what to do.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class MLAssetsError(Exception):
@@ -43,6 +44,26 @@ class NotMaterialized(MLAssetsError):
 
 class PromotionRefused(MLAssetsError):
     """A promotion that came too late, or for a version that cannot be verified."""
+
+
+class RequestRefused(MLAssetsError):
+    """A request to a served champion that cannot be answered.
+
+    Attributes:
+        status: the HTTP status that says so.
+        code: a word for programs.
+        where: the place in the request, as far as known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: int = 400,
+        code: str = "refused",
+        where: Mapping[str, int | str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.where = status, code, dict(where or {})
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:

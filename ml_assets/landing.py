@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_assets.digest import digest_of
 from ml_assets.errors import DatasetError
-from ml_assets.problem import DatasetDeclaration
+from ml_assets.problem import DatasetDeclaration, Problem
 
 DATA_FILES = (".csv", ".csv.gz", ".parquet")
 # Names that writers give to what they have not finished.
@@ -100,6 +100,31 @@ def look(root: Path, declared: DatasetDeclaration, now: float) -> Landing:
             found.arrived.append(arrival)
     found.arrived.sort(key=lambda a: a.name)
     return found
+
+
+def look_for(problem: Problem, root: Path, now: float) -> Landing:
+    """It lists the place where a problem's files to be scored arrive.
+
+    Args:
+        problem: the problem, which declares `predictions`.
+        root: where a relative path starts.
+        now: seconds since 1970, to tell files that may still be written.
+
+    Raises:
+        DatasetError: the place is not there, cannot be listed, or leads out of the project.
+    """
+    assert problem.predictions is not None
+    declared = problem.dataset.model_copy(update={"path": problem.predictions.path})
+    try:
+        return look(root, declared, now)
+    except DatasetError as error:
+        told = str(error).replace("dataset.path", "predictions.path")
+        raise DatasetError(told) from None
+
+
+def marked(found: Landing, scorer: str) -> str:
+    """It names all files that are there together with the digest of the version that is to score."""
+    return digest_of(found.mark(), scorer)
 
 
 def fetch(arrival: Arrival, folder: Path) -> Path:

@@ -6,6 +6,8 @@ import click
 
 from ml_assets.metric import METRICS
 
+MOST_WRONG_SHOWN = 10
+
 
 def run_text(document: dict[str, Any]) -> str:
     """It returns what a run came to: leaderboard, gates, decision, and where to look."""
@@ -240,3 +242,23 @@ def parts_text(parts: list[dict[str, Any]]) -> str:
         if p["remark"]:
             lines.append(f"{'':{width}}  {click.style('note', fg='yellow')} {p['remark']}")
     return "\n".join(lines)
+
+
+def prediction_text(shown: dict[str, Any]) -> str:
+    """It returns what scoring a file came to, for people: the first wrong rows, and the output."""
+    lines = [f"  line {w['line']:,}: {w['reason']}" for w in shown["wrong"][:MOST_WRONG_SHOWN]]
+    if shown["wrong_rows"] > len(lines):
+        lines.append(f"  and {shown['wrong_rows'] - len(lines):,} more")
+    if lines:
+        lines.insert(0, f"{shown['wrong_rows']:,} rows have no prediction:")
+    lines += [
+        f"`{name}`: {count:,} values that the contract does not name"
+        for name, count in shown["unseen"].items()
+    ]
+    return "\n".join(
+        [
+            *lines,
+            f"{shown['problem']}: {shown['rows']:,} rows scored by version {shown['version']} in "
+            f"{shown['seconds']:.1f} s: {shown['output']}",
+        ]
+    )

@@ -341,6 +341,22 @@ def inspect(component: "MLProblem", asset: str) -> dict[str, Any]:
     }
 
 
+def predict(
+    component: "MLProblem", path: Path, output: Path, version: int | None
+) -> dict[str, Any]:
+    """It scores a file with the champion, or a former one, and returns what came of it.
+
+    Raises:
+        DeclarationError: the output cannot be written, or the version never was champion.
+        DatasetError: the input cannot be read, or lacks features.
+        NotMaterialized: there is no champion.
+        ModelRefused: the version is not what was recorded.
+    """
+    from ml_assets.round.predictions import predict_file
+
+    return predict_file(_asked(component, "predict"), path, output, version)
+
+
 def faults(component: "MLProblem") -> list[str]:
     """It returns what is wrong with a declaration that parses: paths that lead nowhere."""
     problem, found = component.problem, []

@@ -80,6 +80,17 @@ def verify(folder: Path, digest: str, trusted: tuple[str, ...] = ()) -> dict[str
         ModelRefused: it is not what its record says, or predicts otherwise.
     """
     model = load_verified(folder, digest, trusted)
+    return {"golden_rows": says_the_same(model, folder), "digest": digest}
+
+
+def says_the_same(model: Any, folder: Path) -> int:
+    """It compares what a loaded model says of the golden rows with what is stored beside it.
+
+    It returns the number of those rows.
+
+    Raises:
+        ModelRefused: it asks for other columns than recorded, or predicts otherwise.
+    """
     expected = json.loads((folder / GOLDEN_FILE).read_text())
     asked = list(getattr(model, "feature_names_in_", expected["columns"]))
     for record, columns in (("record", list(expected["columns"])), ("signature", _signed(folder))):
@@ -117,7 +128,14 @@ def verify(folder: Path, digest: str, trusted: tuple[str, ...] = ()) -> dict[str
             f"The stored model predicts {len(set(wrong))} of {len(rows)} golden rows otherwise "
             "than when it was stored. The libraries may have changed since."
         )
-    return {"golden_rows": len(rows), "digest": digest}
+    return len(rows)
+
+
+def golden_of(folder: Path) -> tuple[dict[str, str], tuple[Any, ...]]:
+    """It returns a verified folder's features with their types, and its classes in sorted order."""
+    kept = json.loads((folder / GOLDEN_FILE).read_text())
+    kinds = {n: "datetime64[ns]" if "datetime64" in k else k for n, k in kept["columns"].items()}
+    return kinds, tuple(kept["classes"])
 
 
 def _signed(folder: Path) -> list[str] | None:

@@ -96,6 +96,7 @@ attributes:
     - {beats: champion, by: 0.01, confidence: 0.95}
   promotion: {mode: automatic}
   retrain: {on_new_data: true}
+  predictions: {path: inbox/*.csv, output: scored, format: csv.gz, rescore: false}
   trust: [my_package.Ratio]
   seed: 3
 """
@@ -286,11 +287,11 @@ def test_an_upstream_asset_comes_before_the_dataset(load: Load) -> None:
 # ------------------------------------------------------------------------- the job
 
 
-def test_the_job_is_named_as_the_problem_and_holds_all_of_it(load: Load) -> None:
+def test_the_job_is_named_as_the_problem_and_holds_all_up_to_production(load: Load) -> None:
     defs = load(FULL)
     job = defs.resolve_job_def("demo")
     held = {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
-    assert held == _keys(defs)
+    assert held == _keys(defs) - {"demo/predictions"}
 
 
 def test_candidates_depend_on_what_they_learn_from_and_never_on_test(load: Load) -> None:
@@ -496,6 +497,11 @@ WRONG: list[tuple[str, str, str, list[str]]] = [
     ("PromotionDeclaration.mode", "mode: automatic", "mode: automatc", ["Did you mean `automatic`?"]),
     ("RetrainDeclaration.on_new_data", "on_new_data: true", "on_new_data: perhaps", ["boolean"]),
     ("RetrainDeclaration.on_new_data", "on_new_data: true", "on_new_dat: true", ["Did you mean `on_new_data`?"]),
+    ("Problem.predictions", "predictions: {path: inbox/*.csv, output: scored, format: csv.gz, rescore: false}", "predictions: inbox", ["dictionary"]),
+    ("PredictionsDeclaration.path", "path: inbox/*.csv", "path: [inbox]", ["string"]),
+    ("PredictionsDeclaration.output", "output: scored", "output: inbox/scored", ["where the files to be scored arrive"]),
+    ("PredictionsDeclaration.format", "format: csv.gz", "format: xlsx", ["`xlsx` is not known here"]),
+    ("PredictionsDeclaration.rescore", "rescore: false", "rescore: perhaps", ["boolean"]),
 ]  # fmt: skip
 # the field of the problem under which a record is declared
 UNDER = {
@@ -522,6 +528,7 @@ UNDER = {
     "BeatsChampionGate": "gates",
     "PromotionDeclaration": "promotion",
     "RetrainDeclaration": "retrain",
+    "PredictionsDeclaration": "predictions",
 }
 
 

@@ -21,6 +21,7 @@ from ml_assets.command.deciding import (
 )
 from ml_assets.command.declaring import check, import_, new
 from ml_assets.command.listing import listing
+from ml_assets.command.predicting import predict, serve
 from ml_assets.command.working import clean, run, ui
 
 
@@ -52,6 +53,8 @@ for _command in (
     override,
     inspect,
     reproduce,
+    predict,
+    serve,
     quarantine,
     release,
     check,

@@ -58,6 +58,9 @@ CATALOGUE: dict[str, str] = {
     "champion and challenger is within bounds.",
     "model_is_small": "The model's file is no larger than `size_mb`.",
     "beats_the_baseline": "The challenger is better on validation than the baseline, by `by`.",
+    "every_input_is_scored": "Every file that arrived to be scored could be read, and has the "
+    "columns that the champion asks for.",
+    "every_row_is_scored": "Every row of the files that were scored has a prediction.",
     "beats_the_champion": "The challenger is better than the champion on today's test rows, "
     "beyond noise. Failing it holds the promotion; it is never an error.",
 }

@@ -46,6 +46,7 @@ from ml_assets.problem.gates import (
     word_of,
 )
 from ml_assets.problem.parameters import Parameters, parameters
+from ml_assets.problem.predictions import PredictionsDeclaration
 
 __all__ = [
     "DEFAULT_CANDIDATES",
@@ -66,6 +67,7 @@ __all__ = [
     "MetricGate",
     "Mode",
     "Parameters",
+    "PredictionsDeclaration",
     "Problem",
     "PromotionDeclaration",
     "Range",
@@ -162,6 +164,11 @@ class Problem(Declaration):
     )
     retrain: RetrainDeclaration = Field(
         default_factory=RetrainDeclaration, description="What starts a run by itself."
+    )
+    predictions: PredictionsDeclaration | None = Field(
+        None,
+        description="Files that are scored with the champion as they arrive.",
+        examples=[{"path": "inbox/churn/*.csv", "output": "scored/churn"}],
     )
     trust: list[str] = Field(
         default_factory=list,

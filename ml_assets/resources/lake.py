@@ -132,11 +132,16 @@ class Lake:
             return (first if first is not None else file.schema_arrow.empty_table()).to_pandas()
 
     @contextlib.contextmanager
-    def lock(self, problem: str) -> Iterator[None]:
-        """It lets one process at a time change a problem's dataset; a dead one holds nothing."""
+    def lock(self, problem: str, noun: str = "") -> Iterator[None]:
+        """It lets one process at a time change a problem's dataset; a dead one holds nothing.
+
+        Args:
+            problem: the problem's name.
+            noun: what else is to be changed, instead of the dataset.
+        """
         folder = self.root / problem
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / ".lock", "w") as file:
+        with open(folder / f".lock{noun and f'_{noun}'}", "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -57,6 +57,14 @@ class Ledger:
         made = [e for e in self.entries(problem) if e["event"] in MAKES_CHAMPION]
         return made[-1] if made else None
 
+    def mark(self, problem: str) -> tuple[int, int, int] | None:
+        """It returns what changes whenever a history does, from one cheap look at its file."""
+        try:
+            seen = self._file(problem).stat()
+        except FileNotFoundError:
+            return None
+        return seen.st_ino, seen.st_size, seen.st_mtime_ns
+
     def withdrawn(self, problem: str, model_digest: str) -> dict[str, Any] | None:
         """It returns the rollback that took a model out of production, or None."""
         taken = [e for e in self.entries(problem) if e.get("withdrawn") == model_digest]

@@ -91,7 +91,8 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _common(problem: Problem, kinds: set[str]) -> dict[str, Any]:
+def common(problem: Problem, kinds: set[str]) -> dict[str, Any]:
+    """It returns what all assets of a problem are declared with."""
     return {
         "group_name": problem.name,
         "owners": problem.owners or None,
@@ -117,15 +118,15 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
             code_version=_code(declared, source_digest(declared.loader or "", folder)),
             metadata={"contract": checks.contract_schema(problem)},
             skippable=True,
-            **_common(problem, {"pandas", "deltalake"}),
+            **common(problem, {"pandas", "deltalake"}),
         )
     ]
     if landing:
         told = "Batches that were refused, with the reason. They are kept, and stop no others."
-        common = _common(problem, {"csv"})
+        shared = common(problem, {"csv"})
         code = _code(declared)
         specs.append(
-            dg.AssetSpec(quarantine, description=told, code_version=code, skippable=True, **common)
+            dg.AssetSpec(quarantine, description=told, code_version=code, skippable=True, **shared)
         )
 
     @dg.multi_asset(
@@ -178,7 +179,7 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
                 description=purpose[part] + " A row's part follows from what it says.",
                 code_version=version,
                 skippable=True,
-                **_common(problem, {"parquet"}),
+                **common(problem, {"parquet"}),
             )
             for part in PARTS
         ],
@@ -231,7 +232,7 @@ def _candidate(
         output_required=False,
         required_resource_keys={RESOURCE, resource_of(problem)},
         check_specs=[dg.AssetCheckSpec("is_fitted", asset=key, description="It was fitted.")],
-        **_common(problem, {"scikitlearn", "mlflow"}),
+        **common(problem, {"scikitlearn", "mlflow"}),
     )
     def candidate(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
@@ -340,13 +341,13 @@ def _evaluation(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
             data_version=dg.DataVersion(made.entry.digest[:16]),
         )
 
-    common = _common(problem, {"scikitlearn"})
+    shared = common(problem, {"scikitlearn"})
 
     @dg.graph_asset(
         key=key_of(problem, "evaluation"),
         description="The leaderboard: every candidate's metrics on validation. Test is not read.",
         ins={n: dg.AssetIn(key, dagster_type=dg.Nothing) for n, key in after.items()},
-        **common,
+        **shared,
     )
     def evaluation(**made: Any) -> Any:
         return rank(list(made.values()))
@@ -366,7 +367,7 @@ def _challenger(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         output_required=False,
         required_resource_keys={RESOURCE, resource_of(problem)},
         check_specs=checks.challenger_specs(key, problem),
-        **_common(problem, {"scikitlearn", "mlflow"}),
+        **common(problem, {"scikitlearn", "mlflow"}),
     )
     def challenger(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
@@ -410,7 +411,7 @@ def _production_model(problem: Problem, folder: Path | None) -> dg.AssetsDefinit
             ),
             checks.spec(key, "beats_the_champion", "warn"),
         ],
-        **_common(problem, {"mlflow"}),
+        **common(problem, {"mlflow"}),
     )
     def production_model(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata

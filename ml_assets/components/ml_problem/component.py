@@ -11,6 +11,7 @@ from ml_assets.components.ml_problem.assets import RESOURCE, build_assets
 from ml_assets.components.ml_problem.decisions import build_approvals, build_decisions
 from ml_assets.components.ml_problem.job import build_job, build_variants
 from ml_assets.components.ml_problem.parameters import build_parameters, resource_of
+from ml_assets.components.ml_problem.predictions import build_predictions
 from ml_assets.components.ml_problem.scaffolder import MLProblemScaffolder
 from ml_assets.components.ml_problem.sensor import build_sensor
 from ml_assets.problem import Problem
@@ -75,11 +76,18 @@ class MLProblem(dg.Component):
         job = build_job(self.problem)
         decisions = build_decisions(self.problem, self.folder)
         sensors = [s for s in [build_sensor(self.problem, job, stores)] if s is not None]
+        assets = build_assets(self.problem, self.folder)
+        jobs = [job, build_variants(self.problem), *decisions]
+        if self.problem.predictions is not None:
+            scoring, scorer = build_predictions(self.problem, self.folder, stores)
+            assets.append(scoring)
+            jobs.append(scorer.job)
+            sensors.append(scorer)
         if self.problem.promotion.mode == "approval":
             sensors.append(build_approvals(self.problem, decisions[-1], stores))
         return dg.Definitions(
-            assets=build_assets(self.problem, self.folder),
-            jobs=[job, build_variants(self.problem), *decisions],
+            assets=assets,
+            jobs=jobs,
             sensors=sensors,
             resources={
                 RESOURCE: stores,

@@ -27,11 +27,19 @@ def forked() -> dg.ExecutorDefinition:
     )
 
 
+def _up_to_production(problem: Problem) -> dg.AssetSelection:
+    """It returns all assets but the predictions: their files are no reason for a red round."""
+    all_assets = dg.AssetSelection.key_prefixes([problem.name])
+    if problem.predictions is None:
+        return all_assets
+    return all_assets - dg.AssetSelection.assets(dg.AssetKey([problem.name, "predictions"]))
+
+
 def build_job(problem: Problem) -> Any:
     """It returns the job of a problem, named like it."""
     return dg.define_asset_job(
         problem.name,
-        selection=dg.AssetSelection.key_prefixes([problem.name]),
+        selection=_up_to_production(problem),
         description=f"Bring {problem.name} up to date: data, candidates, decision.",
         executor_def=forked(),
         tags={"ml_assets/problem": problem.name},
@@ -42,7 +50,7 @@ def build_variants(problem: Problem) -> Any:
     """It returns the job of a backfill: one run for each set of parameters, none promotes."""
     return dg.define_asset_job(
         f"{problem.name}_variants",
-        selection=dg.AssetSelection.key_prefixes([problem.name]),
+        selection=_up_to_production(problem),
         description=f"Compare variants of {problem.name}: each partition is a run with other "
         "parameters, named by them, like `candidates.random_forest.n_estimators=300; seed=1`.",
         executor_def=forked(),

@@ -17,6 +17,7 @@ from ml_assets.round.card import GLANCE, PAGE
 from ml_assets.round.challenger import JUDGED, ChallengerMade
 from ml_assets.round.dataset import DatasetMade, QuarantineMade
 from ml_assets.round.evaluation import LEADERBOARD, EvaluationMade
+from ml_assets.round.predictions import PredictionsMade
 from ml_assets.round.production import ProductionMade
 from ml_assets.round.split import SplitMade
 
@@ -138,6 +139,23 @@ def of_quarantine(made: QuarantineMade) -> dict[str, Any]:
             table(("file", "state", "reason", "refused (UTC)", "batch"), shown)
             if shown
             else "None was refused."
+        ),
+    }
+
+
+def of_predictions(made: PredictionsMade) -> dict[str, Any]:
+    """It returns what is shown with the predictions."""
+    now = [(f.name, f.rows, f.wrong_rows, f.output) for f in made.scored[:MOST_CELLS]]
+    columns = ("file", "rows", "wrong rows", "predictions")
+    unseen = [(name, count) for name, count in made.unseen.items()]
+    return {
+        "model_version": made.version,
+        "files": len(made.scored),
+        "dagster/row_count": sum(f.rows for f in made.scored),
+        "wrong_rows": sum(f.wrong_rows for f in made.scored),
+        "scored": dg.MetadataValue.md(table(columns, now)),
+        "unseen_values": dg.MetadataValue.md(
+            table(("column", "values"), unseen) if unseen else "None."
         ),
     }
 

@@ -60,7 +60,8 @@ def _files(
         return dg.SensorResult(skip_reason=told, cursor=here)
     if found.waiting and any("moment ago" in why for why in found.waiting.values()):
         return dg.SkipReason(f"Something is still being written.{waiting}")
-    return _request(context, problem, stores, here, f"{len(found.arrived):,} files")
+    before = _current(problem, stores)
+    return request(context, problem.name, here, before, f"{len(found.arrived):,} files")
 
 
 def _upstream(
@@ -81,7 +82,7 @@ def _upstream(
     failed = failed_checks(context, key, event.run_id, event.timestamp)
     if failed:
         return dg.SkipReason(f"{shown}: its checks did not pass: {', '.join(failed[:5])}.")
-    return _request(context, problem, stores, here, shown)
+    return request(context, problem.name, here, _current(problem, stores), shown)
 
 
 def failed_checks(
@@ -114,16 +115,27 @@ def failed_checks(
     return [n for n, e in latest.items() if not e.passed and e.severity == error]
 
 
-def _request(
-    context: dg.SensorEvaluationContext, problem: Problem, stores: Stores, here: str, what: str
-) -> dg.SensorResult | dg.SkipReason:
-    """It asks for a run, named by what is there and by the version that it is to replace."""
+def _current(problem: Problem, stores: Stores) -> str:
     try:
-        before = stores.lake.current(problem.name, "dataset").digest
+        return stores.lake.current(problem.name, "dataset").digest
     except NotMaterialized:
-        before = ""
+        return ""
+
+
+def request(
+    context: dg.SensorEvaluationContext, job: str, here: str, before: str, what: str
+) -> dg.SensorResult | dg.SkipReason:
+    """It asks for a run, named by what is there and by the version that it is to replace.
+
+    Args:
+        context: of the tick.
+        job: the job to be run.
+        here: the name of what is there.
+        before: the version that is to be replaced, or that is to work.
+        what: what is there, in words.
+    """
     # a run that died before it looked is asked for again, a few times
-    asked = dg.RunsFilter(job_name=problem.name, tags={LOOKS_AT: here})
+    asked = dg.RunsFilter(job_name=job, tags={LOOKS_AT: here})
     runs = context.instance.get_runs(asked, limit=MOST_ATTEMPTS)
     if any(not run.is_finished for run in runs):
         return dg.SensorResult(skip_reason=f"{what}: a run is going on.", cursor=here)
@@ -131,6 +143,6 @@ def _request(
         told = f"{what}: {len(runs)} runs ended before they looked. Start one by hand."
         return dg.SensorResult(skip_reason=told, cursor=here)
     context.log.info(f"{what}: something is new.")
-    key = digest_of(problem.name, here, before, len(runs))
+    key = digest_of(job, here, before, len(runs))
     request = dg.RunRequest(run_key=key, tags={LOOKS_AT: here})
     return dg.SensorResult(run_requests=[request], cursor=here)

@@ -1,0 +1,161 @@
+"""A prediction log: what a served champion answered, on disk before the answer goes out.
+
+Lines of JSON, one for each request, in files that are only appended to; each process writes files
+of its own.  Requests that come together share one flush.
+"""
+
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEGMENT_BYTES = 1 << 26  # a file that has grown so large is followed by another
+
+
+class PredictionLog:
+    """The writer of one process.
+
+    Args:
+        folder: where its files go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file, self._written = -1, 0
+        self._waiting: list[tuple[bytes, Future[None]]] = []
+        self._changed, self._closing = threading.Condition(), False
+        self._thread = threading.Thread(target=self._write_all, name="prediction log", daemon=True)
+        self._thread.start()
+
+    def append(self, line: bytes) -> "Future[None]":
+        """It takes a line, and returns what is done once the line is on disk.
+
+        Args:
+            line: JSON, with its end of line.
+        """
+        done: Future[None] = Future()
+        with self._changed:
+            if self._closing:
+                raise OSError("the prediction log is closed")
+            self._waiting.append((line, done))
+            self._changed.notify()
+        return done
+
+    def close(self) -> None:
+        """It writes what still waits, and ends."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+        self._leave()
+
+    def _write_all(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._closing:
+                    self._changed.wait()
+                group, self._waiting = self._waiting, []
+            if not group:
+                return
+            trouble: Exception | None = None
+            try:
+                self._write(b"".join(line for line, _ in group))
+            except OSError as error:
+                trouble = error
+                self._leave()  # its last line may be torn: the next group begins a new file
+            for _, done in group:
+                if trouble is None:
+                    done.set_result(None)
+                else:
+                    done.set_exception(trouble)
+
+    def _write(self, data: bytes) -> None:
+        if self._file < 0 or self._written > SEGMENT_BYTES:
+            self._leave()
+            self._begin()
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._file, view) :]
+        os.fdatasync(self._file)
+        self._written += len(data)
+
+    def _begin(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = self.folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.jsonl"
+        self._file = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+        self._written = 0
+        handle = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def _leave(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def folder_of(lake: Path, problem: str) -> Path:
+    """It returns where the predictions that were served of a problem are logged."""
+    return lake / problem / "served"
+
+
+def read_predictions(
+    lake: Path, problem: str, since: float | None = None, until: float | None = None
+) -> "pd.DataFrame":
+    """It returns what was served, one row for each row that was scored, in the order of time.
+
+    Columns: `id` (request and position), `at` (UTC), `model_version`, `inputs` (digest of the
+    features), `key`, `prediction`, and `probability_<class>` where there are classes.
+
+    Args:
+        lake: the lake's folder.
+        problem: the problem's name.
+        since: only what was answered from then on, in seconds since 1970.
+        until: only what was answered before, in seconds since 1970.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for line in _lines(folder_of(lake, problem), since):
+        if (since is not None and line["at"] < since) or (
+            until is not None and line["at"] >= until
+        ):
+            continue
+        keys = line["keys"] or [None] * len(line["inputs"])
+        for i, (inputs, said) in enumerate(zip(line["inputs"], line["predictions"], strict=True)):
+            row = {
+                "id": f"{line['id']}-{i}",
+                "at": line["at"],
+                "model_version": line["version"],
+                "inputs": inputs,
+                "key": keys[i],
+                "prediction": said,
+            }
+            if line["probabilities"]:
+                given = zip(line["classes"], line["probabilities"][i], strict=True)
+                row |= {f"probability_{c}": p for c, p in given}
+            rows.append(row)
+    names = ["id", "at", "model_version", "inputs", "key", "prediction"]
+    frame = pd.DataFrame(rows, columns=None if rows else names)
+    frame["at"] = pd.to_datetime(frame["at"].astype("float64"), unit="s", utc=True)
+    return frame.sort_values("at", kind="stable", ignore_index=True)
+
+
+def _lines(folder: Path, since: float | None) -> Iterator[dict[str, Any]]:
+    for file in sorted(folder.glob("*.jsonl")):
+        if since is not None and file.stat().st_mtime < since:
+            continue
+        with open(file, "rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):  # else it was torn, and nobody got that answer
+                    yield json.loads(line)

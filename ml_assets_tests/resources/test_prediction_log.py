@@ -1,0 +1,109 @@
+"""The prediction log: a line is on disk before its answer goes out, whoever writes beside it."""
+
+import json
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ml_assets.resources import prediction_log
+from ml_assets.resources.prediction_log import PredictionLog, folder_of, read_predictions
+
+
+def line(name: str, at: float = 1.0, **more: Any) -> bytes:
+    told = {
+        "id": name,
+        "at": at,
+        "version": 1,
+        "inputs": ["0" * 16],
+        "keys": None,
+        "predictions": ["yes"],
+        "classes": ["no", "yes"],
+        "probabilities": [[0.25, 0.75]],
+    }
+    return json.dumps({**told, **more}).encode() + b"\n"
+
+
+def test_many_writers_lose_nothing_and_share_flushes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    flushed = []
+    flush = prediction_log.os.fdatasync
+    monkeypatch.setattr(prediction_log.os, "fdatasync", lambda f: flushed.append(f) or flush(f))
+    monkeypatch.setattr(prediction_log, "SEGMENT_BYTES", 20_000)
+    log, done = PredictionLog(folder_of(tmp_path, "demo")), list[Future[None]]()
+
+    def write(who: int) -> None:
+        done.extend([log.append(line(f"{who}.{i}")) for i in range(100)])
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(8)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    [d.result(5) for d in done]
+
+    names = read_predictions(tmp_path, "demo")["id"]
+    log.close()
+    assert sorted(names) == sorted(f"{w}.{i}-0" for w in range(8) for i in range(100))
+    assert len(flushed) < 800
+    assert len(list(folder_of(tmp_path, "demo").iterdir())) > 1
+
+
+def test_it_is_done_only_after_the_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Seen to fail when the answer was let go before `fdatasync`."""
+    may = threading.Event()
+    monkeypatch.setattr(prediction_log.os, "fdatasync", lambda _: may.wait(5))
+    log = PredictionLog(tmp_path)
+
+    done = log.append(line("a"))
+
+    with pytest.raises(TimeoutError):
+        done.result(0.1)
+    may.set()
+    assert done.result(5) is None
+    log.close()
+
+
+def test_a_torn_line_was_never_answered_and_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    log = PredictionLog(folder_of(tmp_path, "demo"))
+    log.append(line("whole")).result(5)
+    write = prediction_log.os.write
+
+    def torn(file: int, data: Any) -> int:
+        write(file, bytes(data)[:20])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prediction_log.os, "write", torn)
+        with pytest.raises(OSError, match="No space"):
+            log.append(line("torn")).result(5)
+    log.append(line("after")).result(5)
+    log.close()
+
+    assert read_predictions(tmp_path, "demo")["id"].tolist() == ["whole-0", "after-0"]
+
+
+def test_closing_writes_what_waits_and_refuses_what_comes(tmp_path: Path):
+    log = PredictionLog(folder_of(tmp_path, "demo"))
+    done = [log.append(line(str(i))) for i in range(50)]
+    log.close()
+
+    assert all(d.done() for d in done)
+    assert len(read_predictions(tmp_path, "demo")) == 50
+    with pytest.raises(OSError, match="closed"):
+        log.append(line("late"))
+
+
+def test_what_was_served_is_read_by_time(tmp_path: Path):
+    log = PredictionLog(folder_of(tmp_path, "demo"))
+    [log.append(line(str(at), at=float(at), keys=[at])) for at in (3, 1, 2)]
+    log.close()
+
+    assert read_predictions(tmp_path, "demo")["key"].tolist() == [1, 2, 3]
+    assert read_predictions(tmp_path, "demo", since=2, until=3)["id"].tolist() == ["2-0"]
+    empty = read_predictions(tmp_path, "other")
+    assert empty.empty
+    assert list(empty) == ["id", "at", "model_version", "inputs", "key", "prediction"]
