@@ -306,7 +306,7 @@ def _ensemble(
         "They are not fitted again; those that failed are left out.",
         ins={n: dg.AssetIn(k, dagster_type=dg.Nothing) for n, k in after.items()},
         check_specs=[dg.AssetCheckSpec("is_fitted", asset=key, description="It was fitted.")],
-        **_common(problem, {"scikitlearn", "mlflow"}),
+        **common(problem, {"scikitlearn", "mlflow"}),
     )
     def ensemble(**made: Any) -> Any:
         result, is_fitted = joined(list(made.values()))
