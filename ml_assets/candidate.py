@@ -388,7 +388,7 @@ def predict(model: Pipeline, rows: pd.DataFrame, target: Target) -> Predictions:
     try:
         rows = rows[feature_names(model)]
         # prepared once, for classes and probabilities both
-        prepared, last = model[:-1].transform(rows), model[-1]
+        prepared, last = _prepared(model, rows), model[-1]
         values = np.asarray(last.predict(prepared)).reshape(len(rows))
         if target.task == "regression" or not hasattr(last, "predict_proba"):
             return Predictions(values)
@@ -404,6 +404,13 @@ def predict(model: Pipeline, rows: pd.DataFrame, target: Target) -> Predictions:
     except Exception as error:
         raise CandidateError(f"predicting failed: {type(error).__name__}: {error}") from error
     return Predictions(values, probabilities)
+
+
+def _prepared(model: Pipeline, rows: Any) -> Any:
+    """It returns what the steps before the last make of rows."""
+    for _, step in model.steps[:-1]:
+        rows = rows if step in (None, "passthrough") else step.transform(rows)
+    return rows
 
 
 def feature_names(model: Pipeline) -> list[str]:

@@ -337,6 +337,8 @@ def test_the_catalogue_holds_every_gate_and_nothing_else():
     }
     answered_in_a_round = {
         "every_batch_is_accepted",
+        "every_input_is_scored",
+        "every_row_is_scored",
         "is_fitted",
         "a_candidate_is_eligible",
         "beats_the_champion",
