@@ -30,7 +30,7 @@ TARGETS = {
     "regression": Target("regression", "declared"),
 }
 METRICS = ("roc_auc", "accuracy", "f1", "log_loss", "rmse")
-SIZES, CORRELATIONS = (500, 5000), (0.5, 0.9, 0.97)
+SIZES, CORRELATIONS = (500, 5000), (0.5, 0.7, 0.8, 0.9, 0.97)
 ROUNDS_ON_THE_SAME_ROWS = 20
 
 

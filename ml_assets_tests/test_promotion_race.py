@@ -107,7 +107,7 @@ def raced(folder: Path) -> None:
             for turn in range(2):
                 _back(ready, root)
                 barrier = multiprocessing.get_context("fork").Barrier(2, timeout=20)
-                pids = [_forked(lambda w=work: _met(root, w, barrier)) for work in pair]
+                pids = [_forked(lambda w=work, b=barrier: _met(root, w, b)) for work in pair]
                 ends = [os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]) for p in pids]
                 assert ends == [0, 0], (name, turn, ends)
                 _ended(lambda name=name: {"pair": name, **_left(root)})

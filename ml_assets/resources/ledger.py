@@ -1,7 +1,8 @@
 """A ledger: the append-only history of decisions, one file per problem, one line per entry.
 
 It is the record of who is champion; the registry's alias mirrors it.  Each line carries a digest
-of itself and of the line before, so a rewritten past shows.
+of itself and of the line before, so a rewritten past shows.  A file beside it, the head, notes
+the newest line, so that a removed end shows as well.
 """
 
 import fcntl
@@ -35,10 +36,12 @@ class Ledger:
         """It returns the history of a problem, oldest first.
 
         Raises:
-            PromotionRefused: a line was changed, removed or inserted afterwards.
+            PromotionRefused: a line was changed, removed or inserted afterwards, or the end is missing.
         """
+        head = self._noted(problem)  # read first: the ledger may be ahead of it, never behind
+        lines = self._lines(problem)
         before, entries = "", []
-        for number, line in enumerate(self._lines(problem), 1):
+        for number, line in enumerate(lines, 1):
             try:
                 entry = json.loads(line)
             except ValueError:
@@ -50,6 +53,7 @@ class Ledger:
                 )
             before = hashlib.sha256(line).hexdigest()
             entries.append(entry)
+        self._check_end(problem, lines, head)
         return entries
 
     def champion(self, problem: str) -> dict[str, Any] | None:
@@ -81,6 +85,47 @@ class Ledger:
     def _file(self, problem: str) -> Path:
         return self.root / f"{problem}.jsonl"
 
+    def _head(self, problem: str) -> Path:
+        return self.root / f"{problem}.head"
+
+    def _noted(self, problem: str) -> dict[str, Any] | None:
+        """It returns the number and digest of the newest line; None for a ledger of before heads."""
+        file = self._head(problem)
+        try:
+            head = json.loads(file.read_bytes())
+            return {"number": int(head["number"]), "digest": str(head["digest"])}
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            raise PromotionRefused(
+                f"{file}: this is not what was written there, the number and digest of the newest "
+                "line of the ledger. Restore it and the ledger from a backup."
+            ) from None
+
+    def _check_end(self, problem: str, lines: list[bytes], head: dict[str, Any] | None) -> None:
+        """It makes sure that the newest line that was noted is still there.
+
+        Raises:
+            PromotionRefused: it is not.
+        """
+        if head is None:
+            return
+        number, there = head["number"], len(lines)
+        if there < number:
+            missing = (
+                f"entry {number}" if number == there + 1 else f"entries {there + 1} to {number}"
+            )
+            raise PromotionRefused(
+                f"{self._file(problem)}: {missing} of {number} {'is' if number == there + 1 else 'are'} "
+                f"missing at the end; {self._head(problem).name} says that there were {number}. "
+                "Restore the ledger from a backup."
+            )
+        if number < 1 or hashlib.sha256(lines[number - 1]).hexdigest() != head["digest"]:
+            raise PromotionRefused(
+                f"{self._file(problem)}, line {number}: the ledger was rewritten; the line is not the "
+                f"one that {self._head(problem).name} noted. Restore the file from a backup."
+            )
+
     def _lines(self, problem: str) -> list[bytes]:
         try:
             data = self._file(problem).read_bytes()
@@ -98,8 +143,14 @@ class Decision:
     problem: str
 
     def append(self, entry: dict[str, Any]) -> dict[str, Any]:
-        """It adds an entry and returns it once it is on disk."""
+        """It adds an entry and returns it once it is on disk.
+
+        Raises:
+            PromotionRefused: the end of the history is missing; nothing is added to the rest.
+        """
+        head = self.ledger._noted(self.problem)
         lines = self.ledger._lines(self.problem)
+        self.ledger._check_end(self.problem, lines, head)
         before = hashlib.sha256(lines[-1]).hexdigest() if lines else ""
         whole = {"number": len(lines) + 1, **entry, "before": before}
         line = json.dumps({**whole, "seal": _seal(whole)}, sort_keys=True).encode() + b"\n"
@@ -109,7 +160,18 @@ class Decision:
             out.write(line)
             out.flush()
             os.fsync(out.fileno())
+        self._note(whole["number"], hashlib.sha256(line[:-1]).hexdigest())
         return whole
+
+    def _note(self, number: int, digest: str) -> None:
+        """It notes the newest line, after that is on disk: a crash between leaves the head behind."""
+        head = self.ledger._head(self.problem)
+        aside = head.with_suffix(".head.new")
+        with open(aside, "w") as out:
+            json.dump({"number": number, "digest": digest}, out)
+            out.flush()
+            os.fsync(out.fileno())
+        aside.replace(head)
 
 
 def _seal(entry: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -60,7 +61,7 @@ def test_what_append_returns_is_what_is_read_later(tmp_path):
 @settings(deadline=None, max_examples=60)
 @given(st.integers(2, 6), st.data())
 def test_any_altered_removed_or_inserted_line_is_noticed(count, data):
-    """Only the removal of the last lines does not show: nothing that follows vouches for them."""
+    """The removal of the last lines shows by the head: see below."""
     with TemporaryDirectory() as folder:
         ledger, file, lines = written(folder, count)
         how = data.draw(st.sampled_from(["altered", "removed", "doubled", "swapped", "blank"]))
@@ -107,6 +108,9 @@ def test_a_torn_last_line_is_ignored_and_then_overwritten(count, data):
     """Its writer died in it; it was never acknowledged."""
     with TemporaryDirectory() as folder:
         ledger, file, lines = written(folder, count + 1)
+        head = {"number": count, "digest": sha256(lines[count - 1][:-1]).hexdigest()}
+        noted = file.with_suffix(".head")  # it is written after the line
+        noted.write_text(json.dumps(head)) if count else noted.unlink()
         torn = data.draw(st.integers(1, len(lines[-1]) - 1))
         file.write_bytes(b"".join(lines[:-1]) + lines[-1][:torn])
         assert [e["version"] for e in ledger.entries("demo")] == list(range(1, count + 1))
@@ -139,3 +143,60 @@ def test_the_lock_is_let_go_when_a_decision_fails(tmp_path):
     with pytest.raises(ZeroDivisionError), ledger.deciding("demo"):
         raise ZeroDivisionError
     assert decide(ledger, promotion(1))[0]["number"] == 1
+
+
+@pytest.mark.parametrize(
+    ("left", "missing"), [(3, "entry 4 of 4 is"), (1, "entries 2 to 4 of 4 are")]
+)
+def test_removed_last_lines_are_missed_by_the_head(tmp_path, left, missing):
+    ledger, file, lines = written(tmp_path, 4)
+    file.write_bytes(b"".join(lines[:left]))
+    with pytest.raises(PromotionRefused, match=f"{missing} missing at the end.*from a backup"):
+        ledger.entries("demo")
+    with pytest.raises(PromotionRefused, match="missing at the end"):
+        decide(ledger, promotion(9))
+    assert file.read_bytes() == b"".join(lines[:left])
+
+
+def test_a_ledger_that_is_gone_is_missed_by_the_head(tmp_path):
+    ledger, file, _ = written(tmp_path, 2)
+    file.unlink()
+    with pytest.raises(PromotionRefused, match="entries 1 to 2 of 2 are missing"):
+        ledger.champion("demo")
+    with pytest.raises(PromotionRefused, match="entries 1 to 2 of 2 are missing"):
+        decide(ledger, promotion(9))
+
+
+def test_another_last_line_than_the_noted_one_is_refused(tmp_path):
+    """Its seal and its link to the line before are right: only the head knows better."""
+    ledger, file, _ = written(tmp_path / "one", 3)
+    other, elsewhere, _ = written(tmp_path / "other", 2)
+    decide(other, promotion(99))
+    file.write_bytes(elsewhere.read_bytes())
+    with pytest.raises(PromotionRefused, match=r"line 3: the ledger was rewritten.*demo\.head"):
+        ledger.entries("demo")
+
+
+def test_after_a_crash_before_the_head_the_ledger_may_be_ahead(tmp_path):
+    ledger, *_ = written(tmp_path, 2)
+    head = (tmp_path / "demo.head").read_bytes()
+    decide(ledger, promotion(3), promotion(4))
+    (tmp_path / "demo.head").write_bytes(head)
+    assert len(ledger.entries("demo")) == 4
+    decide(ledger, promotion(5))
+    assert json.loads((tmp_path / "demo.head").read_text())["number"] == 5
+
+
+def test_a_ledger_of_before_heads_is_read_and_gets_one(tmp_path):
+    ledger, *_ = written(tmp_path, 2)
+    (tmp_path / "demo.head").unlink()
+    assert len(ledger.entries("demo")) == 2
+    decide(ledger, promotion(3))
+    assert json.loads((tmp_path / "demo.head").read_text())["number"] == 3
+
+
+def test_a_head_that_is_no_head_is_refused(tmp_path):
+    ledger, *_ = written(tmp_path, 2)
+    (tmp_path / "demo.head").write_text("{}")
+    with pytest.raises(PromotionRefused, match=r"demo\.head: this is not what was written"):
+        ledger.entries("demo")
