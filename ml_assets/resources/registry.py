@@ -172,6 +172,7 @@ class Registry:
         """It returns the MLflow run of a Dagster run, made on first use, and already closed."""
         known = f"run {run.run_id}"
         if known not in self._opened:
+            assert self.client  # MLflow's global state is to mean this store
             self.experiment(problem)
             MlFlow = _dagster_mlflow()
 
@@ -217,6 +218,7 @@ class Registry:
             tags: what else to note.
             error: why it failed; its run is then FAILED.
         """
+        assert self.client  # before anything of MLflow is imported: its settings are ours
         from mlflow.entities import Metric, Param, RunTag
 
         parent = self.parent(problem, run)
@@ -253,6 +255,7 @@ class Registry:
         times: tuple[float, float],
     ) -> None:
         """It writes the trials of a search as runs nested under their candidate's run."""
+        assert self.client  # before anything of MLflow is imported: its settings are ours
         from mlflow.entities import Metric, Param, RunTag
 
         began, ended = (int(t * 1000) for t in times)
@@ -288,6 +291,7 @@ class Registry:
         self, problem: str, run: DagsterRun, metrics: Mapping[str, float], tags: Mapping[str, str]
     ) -> str:
         """It notes what a round came to on its MLflow run, and returns that run's id."""
+        assert self.client
         from mlflow.entities import Metric, RunTag
 
         parent = self.parent(problem, run)
@@ -321,6 +325,7 @@ class Registry:
             trusted: types that the file holds beside the safe ones.
             tags: what to note with the version.
         """
+        assert self.client  # MLflow's global state is to mean this store
         from mlflow.exceptions import MlflowException
         from mlflow.models import Model
 

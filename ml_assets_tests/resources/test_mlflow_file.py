@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from ml_assets.errors import ModelRefused
@@ -79,6 +80,19 @@ def test_a_look_makes_nothing_and_needs_no_mlflow(tmp_path: Path):
     """Seen to fail when a look opened the client."""
     registry = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
     assert registry._file() is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_written_goes_to_its_own_store(project: Project, tmp_path: Path, monkeypatch):
+    """Seen to fail when a look had answered before the client was opened: a step of its own process."""
+    monkeypatch.chdir(tmp_path)
+    with quickly(), monkeypatch.context() as patch:
+        patch.setattr(Project, "here", lambda _: None)
+        mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'other.db'}")
+        project.stores.registry._opened.clear()
+        candidates = {"all": {"estimator": "linear", "params": {"C": 0.3}}}
+        made = project.challenger(declared(candidates=candidates))
+    assert made.version.number == 4
     assert not list(tmp_path.iterdir())
 
 
