@@ -16,6 +16,9 @@ SLOW = (
     "test_approval.py",
     "test_reproduction.py",
     "test_clean.py",
+    "test_parameters.py",
+    "test_override.py",
+    "test_aliases.py",
     "test_inspection.py",
 )
 
