@@ -296,8 +296,12 @@ def test_the_command_shows_an_approval_in_the_ui(waiting: Project):
 def test_there_is_a_job_and_a_sensor_only_where_approval_is_asked(tmp_path: Path):
     project = Project(tmp_path)
     for problem, jobs, sensors in (
-        (declared(), {"demo", "demo_rollback"}, set()),
-        (asking(), {"demo", "demo_rollback", "demo_approve"}, {"demo_approved_in_mlflow"}),
+        (declared(), {"demo", "demo_variants", "demo_rollback"}, set()),
+        (
+            asking(),
+            {"demo", "demo_variants", "demo_rollback", "demo_approve"},
+            {"demo_approved_in_mlflow"},
+        ),
     ):
         defs = project.definitions(problem)
         assert {j.name for j in defs.jobs or []} == jobs

@@ -152,7 +152,7 @@ class Decision:
         lines = self.ledger._lines(self.problem)
         self.ledger._check_end(self.problem, lines, head)
         before = hashlib.sha256(lines[-1]).hexdigest() if lines else ""
-        whole = {"number": len(lines) + 1, **entry, "before": before}
+        whole = {**entry, "number": len(lines) + 1, "before": before}
         line = json.dumps({**whole, "seal": _seal(whole)}, sort_keys=True).encode() + b"\n"
         file = self.ledger._file(self.problem)
         with open(file, "ab") as out:
