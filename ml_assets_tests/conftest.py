@@ -19,6 +19,9 @@ SLOW = (
     "test_parameters.py",
     "test_override.py",
     "test_aliases.py",
+    "test_predictions.py",
+    "test_rollback.py",
+    "test_ensemble.py",
     "test_inspection.py",
 )
 

@@ -97,7 +97,7 @@ def test_a_rewritten_or_lost_ledger_changes_nobody(project: Project):
         assert "rewritten" in served.trouble
         file.unlink()
         served.look()
-        assert "no champion" in served.trouble
+        assert "are missing at the end" in served.trouble
         assert served.scorer is who
     finally:
         file.write_bytes(whole)
