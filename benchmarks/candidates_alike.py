@@ -41,10 +41,14 @@ def normal(scores: np.ndarray) -> np.ndarray:
 
 
 def unfrozen(model: Any) -> Any:
-    """It returns what was fitted, without the threshold that was tuned around it."""
-    while (inner := getattr(model, "estimator", None)) is not None:
-        model = inner
-    return model
+    """It returns what was fitted, without the threshold that was tuned around it afterwards."""
+    from sklearn.pipeline import Pipeline
+
+    if isinstance(model, Pipeline):
+        *before, (name, last) = model.steps
+        return Pipeline([*before, (name, unfrozen(last))])
+    inner = getattr(model, "estimator", None)
+    return model if inner is None else unfrozen(inner)
 
 
 def main(folder: Path, names: list[str]) -> None:
