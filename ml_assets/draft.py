@@ -115,6 +115,11 @@ def infer(name: str, path: Path, shown_path: str, target: str, told: Told = Told
     _infer_target(rows, told.task, reading, draft)
     _drop_leaks(rows, reading, draft)
     reading["contract"] = _contract(rows, reading, forms)
+    draft.why |= {
+        "dataset.contract": "What each later file must be like, else it is kept out, with the reason. "
+        "`usual` and `values` only warn; `missing` is the largest share of missing values.",
+        "dataset.contract.min_rows": "Half of what was there: fewer, and nothing is learned.",
+    }
     _infer_split(rows, told, reading, draft)
     _infer_candidates(rows, reading, draft)
     kept = len(datasets.features(list(rows.columns), DatasetDeclaration(**reading)))
@@ -123,6 +128,12 @@ def infer(name: str, path: Path, shown_path: str, target: str, told: Told = Told
         {"beats": "baseline"},
         {"beats": "champion", "confidence": 0.95},
     ]
+    draft.why |= {
+        "gates": "What a challenger must pass. Add floors that matter to you, like "
+        "{metric: accuracy, min: 0.8}: the check is red, and nothing is promoted, below them.",
+        "gates.0": "Better than a model that ignores the features, on validation.",
+        "gates.1": "Better than what serves now, on the same rows of test, beyond noise.",
+    }
     Problem(**draft.attributes)  # what is written down must be possible
     return draft
 
