@@ -5,6 +5,7 @@ its owner, corrected, and from then on only the declaration counts.
 """
 
 import csv
+import difflib
 import gzip
 import io
 import re
@@ -21,7 +22,7 @@ import yaml
 from ml_assets import dataset as datasets
 from ml_assets.contract import dates
 from ml_assets.data_file import fingerprint, read
-from ml_assets.errors import DatasetError, shortened
+from ml_assets.errors import DatasetError, did_you_mean, shortened
 from ml_assets.integrity import inspect
 from ml_assets.problem import DatasetDeclaration, Problem, SplitDeclaration, Task
 from ml_assets.split import FEW_ROWS, best_salt, find_cuts
@@ -153,6 +154,9 @@ def _free_name(path: Path, reading: dict[str, Any]) -> str:
 
 def _no_target(path: Path, rows: pd.DataFrame, target: str, names: list[str] | None) -> str:
     found = shortened(rows.columns)
+    near = difflib.get_close_matches(target.lower(), [str(c).lower() for c in rows.columns], n=1)
+    if near:
+        return f"{path} has no column `{target}`.{did_you_mean(target, rows.columns)}"
     if names is None and path.suffix != ".parquet":
         return (
             f"{path} has no column `{target}`; its first line reads {found}. If the file has no "

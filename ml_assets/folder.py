@@ -94,7 +94,10 @@ def _first_file(data: str, root: Path, fetched: Path) -> tuple[str, Path]:
         path = str(shown.relative_to(root) if shown.is_relative_to(root) else shown) + ending
     declared = DatasetDeclaration(path=path, target="target", settle=0)
     if not declared.is_landing and "://" not in path:
-        return path, (root / path).resolve()
+        file = (root / path).resolve()
+        if not file.exists():
+            raise DatasetError(f"No data file at {file}: name the first data with --data.")
+        return path, file
     found = look(root, declared, time.time()).arrived
     if not found:
         raise DatasetError(

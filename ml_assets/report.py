@@ -1,5 +1,6 @@
 """A report: what a run came to, and how a problem stands, in words for people."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -7,6 +8,7 @@ import click
 from ml_assets.metric import METRICS
 
 MOST_WRONG_SHOWN = 10
+MOST_NAME = 32  # of a candidate, in a table
 
 
 def run_text(document: dict[str, Any]) -> str:
@@ -27,7 +29,9 @@ def run_text(document: dict[str, Any]) -> str:
                 "",
             ]
     for q in document["dataset"]["quarantined"]:
-        lines += [f"{click.style('quarantined', fg='red')} {q['file']}: {q['reason']}", ""]
+        lines.append(f"{click.style('quarantined', fg='red')} {q['file']}: {q['reason']}")
+    if document["dataset"]["quarantined"]:
+        lines += [_what_to_do(document["problem"]), ""]
     if document["challenger"]:
         metrics = document["challenger"]["metrics"]
         shown = ", ".join(f"{k} {v:.4g}" for k, v in list(metrics.items())[:6])
@@ -79,15 +83,30 @@ def _board(board: dict[str, Any], metric: str, winner: str | None) -> list[str]:
         m for m in list(METRICS) if m != metric and any(m in c["metrics"] for c in board.values())
     ]
     also = [m for m in also if m in ("accuracy", "f1_macro", "log_loss", "mae", "r2")][:3]
-    lines = [f"  {'':2}{'candidate':<26}{metric:>18}" + "".join(f"{m:>11}" for m in also)]
+    # Names and columns are as wide as they must be, so that the table fits a terminal.
+    wide = min(max(len(n) for n in (*board, "candidate")), MOST_NAME)
+    widths = [max(len(m), 8) + 2 for m in (metric, *also)]
+
+    def line(mark: str, name: str, cells: Iterable[str]) -> str:
+        told = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        return f"  {mark:2}{name[:MOST_NAME]:<{wide}}{told}"
+
+    lines = [line("", "candidate", (metric, *also))]
     for name, c in ordered:
         mark = "*" if name == winner else " "
         if c["error"]:
-            lines.append(f"  {mark:2}{name:<26}  failed: {c['error'][:100]}")
+            lines.append(f"  {mark:2}{name[:MOST_NAME]:<{wide}}  failed: {c['error'][:100]}")
             continue
         cells = [f"{c['metrics'].get(m, float('nan')):.5g}" for m in (metric, *also)]
-        lines.append(f"  {mark:2}{name:<26}{cells[0]:>18}" + "".join(f"{v:>11}" for v in cells[1:]))
+        lines.append(line(mark, name, cells))
     return lines
+
+
+def _what_to_do(problem: str) -> str:
+    return (
+        "Put a corrected file in its place, and run again. If it is right as it is: "
+        f"`ml-assets release {problem} FILE --why TEXT`."
+    )
 
 
 # ---------------------------------------------------------------- status, check
@@ -151,6 +170,8 @@ def quarantine_text(shown: dict[str, Any]) -> str:
     for q in shown["batches"]:
         lines.append(f"{q['at']}  {q['state']:<9} {q['file']}  (batch {q['batch'][:12]})")
         lines.append(f"    {q['reason']}")
+    if any(q["state"] == "awaits" for q in shown["batches"]):
+        lines += ["", _what_to_do(shown["problem"])]
     return "\n".join(lines)
 
 

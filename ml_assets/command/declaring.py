@@ -92,7 +92,8 @@ def new(
         *(f"Wrote {one}" for one in written),
         *(f"  {note}" for note in draft.notes),
         "",
-        f"Next: read that file, then ml-assets run {name}",
+        "Read it and correct it: from now on that file alone counts.",
+        f"Next: ml-assets run {name}",
     ]
     document = {
         "problem": name,
@@ -161,8 +162,9 @@ def import_(
 ) -> None:
     """Turn a project of MLflow Recipes into a problem.
 
-    It writes defs/NAME/defs.yaml and model.py: it reads RECIPE (a recipe.yaml), a profile and steps/*.py, without running any of it, and lists
-    what is carried over, what is done otherwise, and what has no equivalent.
+    It reads RECIPE (a recipe.yaml), a profile and steps/*.py, without running any of it, writes
+    defs/NAME/defs.yaml and model.py, and lists what is carried over, what is done otherwise, and
+    what has no equivalent.
 
     \b
     ml-assets import taxi/recipe.yaml

@@ -19,8 +19,8 @@ WHERE = {
 def listing(kind: Literal["candidates", "transforms", "gates", "metrics"], as_json: bool) -> None:
     """List what a declaration can name.
 
-    Candidates, transforms, gates or metrics: ours, and those that installed packages provide through the entry points ml_assets.candidates,
-    ml_assets.transforms and ml_assets.gates.
+    Candidates, transforms, gates or metrics: ours, and those that installed packages provide
+    through the entry points ml_assets.candidates, ml_assets.transforms and ml_assets.gates.
 
     \b
     ml-assets list candidates

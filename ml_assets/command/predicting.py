@@ -56,6 +56,8 @@ def predict(name: str, path: Path, output: Path, version: int | None, as_json: b
     open_home()
     problems, _ = load()
     problem = find_problem(problems, name)
+    if "://" not in str(path) and not path.exists():
+        refuse(f"No file at {path}: name the rows to be scored with --input.")
     try:
         with working(f"Scoring {path}"):
             shown = standing.predict(problem, path, output, version)
