@@ -367,7 +367,7 @@ def _infer_target(
         "task": found.task,
         "dataset": draft.attributes["dataset"],
     }
-    draft.say("task", f"{found.task}: {found.why}.")
+    draft.say("task", f"The task is {found.task}, {found.why}.")
     if found.task == "binary":
         positive = found.positive
         reading["positive"] = positive.item() if hasattr(positive, "item") else positive

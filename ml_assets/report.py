@@ -31,10 +31,10 @@ def run_text(document: dict[str, Any]) -> str:
     for q in document["dataset"]["quarantined"]:
         lines.append(f"{click.style('quarantined', fg='red')} {q['file']}: {q['reason']}")
     if document["dataset"]["quarantined"]:
-        lines += [_what_to_do(document["problem"]), ""]
+        names = [q["file"] for q in document["dataset"]["quarantined"]]
+        lines += [_what_to_do(document["problem"], names), ""]
     if document["challenger"]:
-        metrics = document["challenger"]["metrics"]
-        shown = ", ".join(f"{k} {v:.4g}" for k, v in list(metrics.items())[:6])
+        shown = _metrics(document["challenger"]["metrics"], document["select"])
         lines.append(f"Challenger {document['challenger']['candidate']} on test: {shown}")
         before = document["challenger"]["judged_before"]
         if before:
@@ -44,16 +44,7 @@ def run_text(document: dict[str, Any]) -> str:
             )
         lines.append("")
     if document["gates"]:
-        lines.append("Gates")
-        for g in document["gates"]:
-            if g["name"] == "is_fitted" and g["passed"]:
-                continue
-            if g["name"] == "beats_the_champion":
-                continue
-            mark = "ok  " if g["passed"] else ("FAIL" if g["severity"] == "ERROR" else "warn")
-            colour = "green" if g["passed"] else ("red" if g["severity"] == "ERROR" else "yellow")
-            lines.append(f"  {click.style(mark, fg=colour)} {g['name']}: {g['reason']}")
-        lines.append("")
+        lines += ["Gates", *_gates(document["gates"]), ""]
     for step, message in document["errors"].items():
         lines += [f"{click.style('failed', fg='red')} {step}: {message}", ""]
     decided = "promoted" if document["decision"]["promoted"] else "held"
@@ -102,10 +93,35 @@ def _board(board: dict[str, Any], metric: str, winner: str | None) -> list[str]:
     return lines
 
 
-def _what_to_do(problem: str) -> str:
+def _gates(gates: list[dict[str, Any]]) -> list[str]:
+    """It returns the gates, a line each; those on data that hold share one, for they are many."""
+    lines, quiet = [], []
+    for g in gates:
+        if g["name"] == "beats_the_champion":  # that is the decision
+            continue
+        if g["passed"] and g["asset"] not in ("challenger", "production_model"):
+            quiet += [g["name"]] if g["name"] != "is_fitted" else []
+            continue
+        mark = "ok  " if g["passed"] else ("FAIL" if g["severity"] == "ERROR" else "warn")
+        colour = "green" if g["passed"] else ("red" if g["severity"] == "ERROR" else "yellow")
+        lines.append(f"  {click.style(mark, fg=colour)} {g['name']}: {g['reason']}")
+    if quiet:
+        told = f"{len(quiet)} on the data: {', '.join(quiet)}"
+        lines.insert(0, f"  {click.style('ok  ', fg='green')} {told}")
+    return lines
+
+
+def _metrics(metrics: dict[str, float], first: str | None, most: int = 5) -> str:
+    """It returns a few metrics, the one that ranks first."""
+    ordered = sorted(metrics.items(), key=lambda m: m[0] != first)
+    return ", ".join(f"{name} {value:.4g}" for name, value in ordered[:most])
+
+
+def _what_to_do(problem: str, names: list[str]) -> str:
+    name = names[0] if len(names) == 1 else "FILE"
     return (
         "Put a corrected file in its place, and run again. If it is right as it is: "
-        f"`ml-assets release {problem} FILE --why TEXT`."
+        f"`ml-assets release {problem} {name} --why TEXT`."
     )
 
 
@@ -117,7 +133,7 @@ def status_text(shown: dict[str, Any]) -> str:
     lines = [shown["problem"]]
     now, dataset, last = shown["champion"], shown["dataset"], shown["last_decision"]
     if now:
-        metrics = ", ".join(f"{k} {v:.4g}" for k, v in list(now["metrics"].items())[:5])
+        metrics = _metrics(now["metrics"], shown["select"])
         lines.append(
             f"  champion  version {now['version']} ({now['candidate']}) since {now['since']}"
         )
@@ -170,8 +186,8 @@ def quarantine_text(shown: dict[str, Any]) -> str:
     for q in shown["batches"]:
         lines.append(f"{q['at']}  {q['state']:<9} {q['file']}  (batch {q['batch'][:12]})")
         lines.append(f"    {q['reason']}")
-    if any(q["state"] == "awaits" for q in shown["batches"]):
-        lines += ["", _what_to_do(shown["problem"])]
+    if waits := [q["file"] for q in shown["batches"] if q["state"] == "awaits"]:
+        lines += ["", _what_to_do(shown["problem"], waits)]
     return "\n".join(lines)
 
 

@@ -28,7 +28,7 @@ ADDED = "add to "
 # Figures that another machine, time or release of a library may give otherwise.
 _FIGURES = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{12,64}|[-+]?\d[\d,.:TZ-]*")
 _NAMES = re.compile(r", by \S+$", re.MULTILINE)
-_PROGRESS = re.compile(r"^(  [·✓✗–]  |  (done|failed) in )")
+_PROGRESS = re.compile(r"^(  [·✓✗–]  |  (done|failed) in )|^[A-Z].* …$")
 
 
 def give(folder: Path, telco: Path | None) -> None:
@@ -169,7 +169,8 @@ def shown(said: Said) -> str:
     from ml_assets.command.terminal import fitted
 
     lines = [f"$ {said.command}"]
-    lines += [fitted(said.text, 80)] if said.text else []
+    ours = said.command.startswith("ml-assets ")
+    lines += [fitted(said.text, 80) if ours else said.text] if said.text else []
     lines += [f"(exit status {said.status})"] if said.status else []
     return "\n".join(lines) + "\n\n"
 

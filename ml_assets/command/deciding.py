@@ -146,7 +146,7 @@ def override(name: str, version: int, gate: str, why: str, until: str, as_json: 
     champion. The ledger keeps who, why and until when.
 
     \b
-    ml-assets override churn 7 answers_in_time --until 2030-12-31 --why "new servers on Monday"
+    ml-assets override churn 7 answers_in_time --until 2030-12-31 --why "new host"
     """
     from ml_assets import report, standing
 
