@@ -49,7 +49,7 @@ def predict(name: str, path: Path, output: Path, version: int | None, as_json: b
 
     \b
     ml-assets predict churn --input new.csv --output scored.csv
-    ml-assets predict churn --input new.parquet --output scored.parquet --version 3
+    ml-assets predict churn --input new.csv --output old.parquet --version 3
     """
     from ml_assets import report, standing
 
