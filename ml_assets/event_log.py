@@ -56,13 +56,13 @@ class EventLog(SqliteEventLogStorage):
 
     def has_table(self, table_name: str) -> bool:
         """It says whether a table exists."""
-        return self._asked(f"table {table_name}", lambda: super(EventLog, self).has_table(table_name))
+        return self._asked(
+            f"table {table_name}", lambda: super(EventLog, self).has_table(table_name)
+        )
 
     def has_secondary_index(self, name: str) -> bool:
         """It says whether an index was made for what came before there were such indexes."""
-        return self._asked(
-            f"index {name}", lambda: super(EventLog, self).has_secondary_index(name)
-        )
+        return self._asked(f"index {name}", lambda: super(EventLog, self).has_secondary_index(name))
 
     def _has_asset_key_col_on_connection(self, conn: Connection, column_name: str) -> bool:
         asked = super()._has_asset_key_col_on_connection
