@@ -4,14 +4,22 @@ Odd things (duplicates, constants, categories that differ in case) are said.  A 
 the target away is another matter: whoever learns from it learns nothing that serves tomorrow.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from ml_assets.dataset import Findings, Profile, Rows, Target, column_type, hash_rows
+from ml_assets.later import later
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 SAMPLE_ROWS = 5000
 MOST_CATEGORIES = 1000

@@ -5,13 +5,14 @@ the same bytes under another name are seen and skipped.  Nothing here makes a ne
 dataset: that is one step, later.
 """
 
+from __future__ import annotations
+
+import functools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from ml_assets.contract import Breach
 from ml_assets.dataset import Profile, Target, describe, new_columns
@@ -21,10 +22,18 @@ from ml_assets.gates import Verdict, failures
 from ml_assets.gates import batch as gates
 from ml_assets.integrity import inspected
 from ml_assets.landing import Arrival, Landing, fetch, look, unchanged
+from ml_assets.later import later
 from ml_assets.resources.table import NAMED, StoredFile, Table
 from ml_assets.round import PROFILE, Round, quarantine
 from ml_assets.round.batch import Batch, parsing, read_file, read_rows
 from ml_assets.round.known import Known
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+else:
+    pa = later("pyarrow")
+    pq = later("pyarrow.parquet")
 
 
 @dataclass
@@ -136,9 +145,13 @@ class _Desk:
     taken: list[StoredFile]
 
     def __post_init__(self) -> None:
-        self.types = self.table.types()
         self.before = _before(self.round_)
         self.written = dict(self.before.findings.written) if self.before else {}
+
+    @functools.cached_property
+    def types(self) -> dict[str, pa.DataType]:
+        """The types of the dataset's columns; read when a file comes."""
+        return self.table.types()
 
     def receive(self, arrival: Arrival) -> None:
         """It looks at one file that is there, and decides what becomes of it."""
