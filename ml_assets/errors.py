@@ -116,8 +116,10 @@ _OF_SERVERS = {
     "urllib.error.HTTPError",
 }
 _BUSY = (429, 500, 502, 503, 504)
-_PASSING_WORDS = ("locked", "busy", "connect", "timeout", "timed out", "closed", "deadlock")
-_PASSING_WORDS += ("temporarily", "max retries exceeded", "too many 5")
+_PASSING_WORDS = (
+    *("locked", "busy", "connect", "timeout", "timed out", "closed", "deadlock"),
+    *("temporarily", "max retries exceeded", "too many 5"),
+)
 _WRONG_WORDS = ("authentication failed", "does not exist", "no such", "syntax error")
 
 

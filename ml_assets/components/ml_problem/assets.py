@@ -16,6 +16,7 @@ import dagster as dg
 import ml_assets
 from ml_assets.components.ml_problem import checks
 from ml_assets.components.ml_problem.parameters import given_to, resource_of
+from ml_assets.components.ml_problem.schedule import following
 from ml_assets.components.ml_problem.step import (
     IN_ONE_PROCESS,
     MOST_RETRIES,
@@ -98,13 +99,20 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def common(problem: Problem, kinds: set[str]) -> dict[str, Any]:
-    """It returns what all assets of a problem are declared with."""
+def common(problem: Problem, kinds: set[str], follows: bool = True) -> dict[str, Any]:
+    """It returns what all assets of a problem are declared with.
+
+    Args:
+        problem: the problem.
+        kinds: what Dagster shows on the asset.
+        follows: it is brought up to date by itself, where automation is declared.
+    """
     return {
         "group_name": problem.name,
         "owners": problem.owners or None,
         "kinds": kinds,
         "tags": {"ml_assets/problem": problem.name},
+        "automation_condition": following(problem) if follows else None,
     }
 
 
