@@ -10,6 +10,7 @@
     ├── NotMaterialized       an asset that is needed first, or that another version made stale
     ├── PromotionRefused      production was asked to change in a way that a law forbids
     ├── TimeLimitExceeded     what took longer than its limit
+    ├── AlertFailed           a message that was not delivered
     └── RequestRefused        a request to a served champion that cannot be answered
 
 A message says what is wrong, where, what was expected, and what to do.
@@ -51,6 +52,10 @@ class PromotionRefused(MLAssetsError):
 
 class TimeLimitExceeded(MLAssetsError):
     """What took longer than its limit, and was interrupted."""
+
+
+class AlertFailed(MLAssetsError):
+    """A message that was not delivered; it tells no secret."""
 
 
 class RequestRefused(MLAssetsError):

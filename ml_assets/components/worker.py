@@ -101,8 +101,8 @@ def at_work(instance: dg.DagsterInstance, problems: list[str]) -> list[dg.RunRec
 
 def problem_of(run: dg.DagsterRun, problems: list[str]) -> str | None:
     """It returns whose run it is: by its tag, or, started from the graph in the UI, by its assets."""
-    if run.tags.get(PROBLEM) in problems:
-        return run.tags[PROBLEM]
+    if PROBLEM in run.tags:
+        return run.tags[PROBLEM] if run.tags[PROBLEM] in problems else None
     chosen = {key.path[0] for key in run.asset_selection or ()}
     return next((p for p in problems if p in chosen or p == run.job_name), None)
 
