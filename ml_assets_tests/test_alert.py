@@ -22,8 +22,8 @@ from ml_assets.round.override import override
 from ml_assets.round.rollback import roll_back
 from ml_assets_tests.problems import (
     EXPLODES,
-    SEES_A,
     SEES_ALL,
+    SEES_B,
     Project,
     arrive,
     declared,
@@ -232,13 +232,27 @@ def teller(project: Project, problem: Any) -> Callable[[], str]:
     return tick
 
 
+def monitored(project: Project) -> None:
+    """It makes a run in which a check of monitoring fails."""
+    key = dg.AssetKey(["demo", "monitoring"])
+    spec = dg.AssetCheckSpec("inputs_are_spread_as_before", asset=key)
+
+    @dg.asset(key=key, check_specs=[spec])
+    def monitoring() -> Iterator[Any]:
+        yield dg.MaterializeResult()
+        warns = dg.AssetCheckSeverity.WARN
+        yield dg.AssetCheckResult(passed=False, severity=warns, description="`a` has moved.")
+
+    dg.materialize([monitoring], instance=project.instance)
+
+
 @pytest.mark.slow
 def test_each_event_of_the_list_is_received_once_by_mail_slack_and_webhook(
     project: Project, mail: Received, hook: Received
 ):
     """Every tick is of a new sensor, as after a restart: nothing is told again."""
     landing = {"path": "landing/*.csv", "settle": 0}
-    problem = declared(dataset=landing, candidates={"a": SEES_A}, **TOLD)
+    problem = declared(dataset=landing, candidates={"b": SEES_B}, **TOLD)
     better = declared(dataset=landing, candidates={"all": SEES_ALL}, **TOLD)
     tick = teller(project, problem)
 
@@ -257,7 +271,7 @@ def test_each_event_of_the_list_is_received_once_by_mail_slack_and_webhook(
         return sorted(mails)
 
     assert happened() == []
-    arrive(rows(400), project.root / "landing" / "1.csv")
+    arrive(rows(600), project.root / "landing" / "1.csv")
     assert project.run(problem).green
     assert happened() == ["champion_changed"]
     assert project.run(better).green
@@ -265,13 +279,13 @@ def test_each_event_of_the_list_is_received_once_by_mail_slack_and_webhook(
 
     roll_back(project.round(problem), None, "wrong prices")  # as the command does: no run
     assert happened() == ["rollback"]
-    override(project.round(problem), 1, "answers_in_time", "a new server", time.time() + 3600)
+    override(project.round(problem), 1, "beats_the_baseline", "a new server", time.time() + 3600)
     assert happened() == ["override"]
     project.stores.registry.point("demo", "champion", 2)
     assert mend(project.stores, "demo", time.time())
     assert happened() == ["alias_repaired"]
 
-    kettle = declared(dataset=landing, candidates={"a": SEES_A, "kettle": EXPLODES}, **TOLD)
+    kettle = declared(dataset=landing, candidates={"b": SEES_B, "kettle": EXPLODES}, **TOLD)
     assert project.run(kettle).green  # a candidate failed: not blocking, and a green run
     assert happened() == ["gate_failed"]
     assert project.run(kettle).green  # the same again is no news
@@ -284,6 +298,8 @@ def test_each_event_of_the_list_is_received_once_by_mail_slack_and_webhook(
     strict = declared(dataset={**landing, "contract": {"min_rows": 9999}}, **TOLD)
     assert not project.run(strict).green
     assert happened() == ["gate_failed"]
+    monitored(project)
+    assert happened() == ["drift"]
     (project.root / "model.py").write_text("raise RuntimeError('very broken')")
     broken = declared(dataset={"path": None, "loader": ".model.rows"}, **TOLD)
     assert not project.run(broken, "dataset").green
