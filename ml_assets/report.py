@@ -262,3 +262,10 @@ def prediction_text(shown: dict[str, Any]) -> str:
             f"{shown['seconds']:.1f} s: {shown['output']}",
         ]
     )
+
+
+def alert_text(document: dict[str, Any]) -> str:
+    """It returns what was told to whom, and what was not."""
+    lines = [f"sent: {said}" for said in document["sent"]]
+    lines += [f"not sent: {said}" for said in document["troubles"]]
+    return "\n".join(lines) or "Nothing happened since they were told last."

@@ -22,6 +22,7 @@ from ml_assets.command.deciding import (
 from ml_assets.command.declaring import check, import_, new
 from ml_assets.command.listing import listing
 from ml_assets.command.predicting import predict, serve
+from ml_assets.command.telling import alert
 from ml_assets.command.working import clean, run, ui
 
 
@@ -59,6 +60,7 @@ for _command in (
     release,
     check,
     listing,
+    alert,
     ui,
 ):
     main.add_command(_command)

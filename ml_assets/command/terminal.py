@@ -15,6 +15,7 @@ import click
 
 from ml_assets.errors import MLAssetsError, did_you_mean
 from ml_assets.resources.home import Home, find_home, find_root, problems_folder
+from ml_assets.resources.instance import set_up
 
 DONE, FAILED, WRONG = 0, 1, 2
 
@@ -66,10 +67,7 @@ json_option = click.option(
 def open_home() -> Home:
     """It returns where state lives, ready for Dagster."""
     home = find_home()
-    home.dagster.mkdir(parents=True, exist_ok=True)
-    settings = home.dagster / "dagster.yaml"
-    if not settings.exists():
-        settings.write_text("telemetry:\n  enabled: false\nnux:\n  enabled: false\n")
+    set_up(home.dagster)
     os.environ.setdefault("DAGSTER_HOME", str(home.dagster))
     return home
 
