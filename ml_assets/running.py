@@ -287,7 +287,7 @@ def _document(
         "errors": {step: message for step, (_, message) in watched.failed.items()},
         "links": [
             f"{DAGSTER_UI}/runs/{run_id}",
-            f"{DAGSTER_UI}/asset-groups  (group {problem.name})",
+            f"{DAGSTER_UI}/assets/{problem.name}/challenger",
             f"{stores.registry.ui}/#/models/{problem.name}",
         ],
     }

@@ -716,8 +716,8 @@ def _waiting(zone: Zone) -> None:
     [
         ("2.csv", "", "A release needs a reason: --why TEXT."),
         ("2.csv", " \t", "A release needs a reason"),
-        ("9.csv", "why not", "0 batches `9.csv` await in quarantine"),
-        ("1.csv", "it is in already", "0 batches `1.csv` await in quarantine"),
+        ("9.csv", "why not", "No batch `9.csv` awaits in quarantine"),
+        ("1.csv", "it is in already", "No batch `1.csv` awaits in quarantine"),
         ("", "all of them", "3 batches `` await in quarantine; name one by its file"),
         ("4.csv", "I like it", "4.csv has no rows that could be let in: line 2 has 2 fields"),
     ],
