@@ -22,7 +22,7 @@ from ml_assets.split import find_cuts
 
 FEWEST_WINDOWS = 2
 CONFIDENCE = 0.95
-NEWEST, NEVER, ORACLE = "always the newest", "never again", "oracle"
+DECLARED, OTHERWISE, NEWEST, NEVER, ORACLE = "declared", "otherwise", "newest", "never", "oracle"
 # What decides how a source is read: what is played was read already.
 _READING = (
     "path",

@@ -17,17 +17,21 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
+from pydantic import ValidationError
 
 from ml_assets.candidate import Predictions
 from ml_assets.dataset import Target, find_target
-from ml_assets.errors import DatasetError, MLAssetsError, NotMaterialized
+from ml_assets.errors import DatasetError, DeclarationError, MLAssetsError, NotMaterialized
 from ml_assets.evaluation import score, select_metric
 from ml_assets.gates import Verdict, failures
-from ml_assets.problem import Problem, TimeBy
+from ml_assets.problem import BeatsChampionGate, Problem, TimeBy, parameters
 from ml_assets.promotion import Promote
 from ml_assets.replay import (
+    DECLARED,
     NEVER,
     NEWEST,
+    OTHERWISE,
     Asked,
     Course,
     Fate,
@@ -49,6 +53,7 @@ from ml_assets.round import CARD, Round
 from ml_assets.round.candidate import make_candidate
 from ml_assets.round.dataset import current_dataset, dataset_rows, make_dataset
 from ml_assets.round.evaluation import EvaluationMade, make_evaluation
+from ml_assets.round.parameters import changed
 from ml_assets.round.production import make_production
 from ml_assets.round.split import make_split, part_rows
 from ml_assets.rows import as_frame
@@ -56,8 +61,9 @@ from ml_assets.scoring import Said, Scorer, fitted_in, said_of
 from ml_assets.verification import load_verified
 
 ACTOR = "replay"
-DECLARED, OTHERWISE = "declared", "otherwise"
 ARRIVALS = "arrivals"
+# What a policy is made of, beside what any run can be told.
+_POLICY = ("retrain.", "promotion.", "split.", "gates.beats_the_champion.")
 
 
 @dataclass
@@ -204,9 +210,7 @@ class Player:
             served = Step(number, known.scores[number], known.name, wrong)
         done = self.turn(stage, self, number)
         self.steps.append(
-            replace(
-                done, score=served.score, champion=served.champion, unscored=served.unscored
-            )
+            replace(done, score=served.score, champion=served.champion, unscored=served.unscored)
         )
 
     def round(self, stage: Stage, number: int) -> Round:
@@ -263,6 +267,51 @@ def replay(
         by = time_column(asked, problem) or "the order of the rows"
         by += ", shuffled" if asked.shuffled else ""
         return _replayed(stage, players, by, told, version, time.perf_counter() - began)
+
+
+def under(problem: Problem, settings: Sequence[str]) -> Problem:
+    """It returns a problem as words like ``retrain.cool_down=6h`` set it.
+
+    Beside what a run can be told: fields of `retrain`, `promotion` and `split`, and those of the
+    comparison with the champion, as ``gates.beats_the_champion.confidence=0.99``.
+
+    Raises:
+        DeclarationError: there is no such field, or not this value for it.
+    """
+    own = [s for s in settings if s.strip().startswith(_POLICY)]
+    given = parameters([s for s in settings if s not in own])
+    for name in ("data", "dataset_version"):
+        if getattr(given, name):
+            raise DeclarationError(f"`{name}`: every policy is played on the same history.")
+    problem = changed(problem, given)
+    champion = problem.champion_gate().model_dump()
+    changes: dict[str, Any] = {
+        name: getattr(problem, name).model_dump(exclude_unset=True)
+        for name in ("retrain", "promotion", "split")
+    }
+    changes["gates"] = {"beats_the_champion": champion}
+    for setting in own:
+        path, sign, value = setting.partition("=")
+        *way, last = [w.strip() for w in path.split(".")]
+        if not sign or not last:
+            raise DeclarationError(f"`{setting}` sets nothing. Write KEY=VALUE.")
+        place = changes
+        for word in way:
+            if not isinstance(place.get(word), dict):
+                place[word] = {}  # a switch that was on or off becomes a rule of its own
+            place = place[word]
+        place[last] = yaml.safe_load(value)
+    others = [g for g in problem.gates if not isinstance(g, BeatsChampionGate)]
+    changes["gates"] = [*others, changes["gates"]["beats_the_champion"]]
+    whole = {f: getattr(problem, f) for f in type(problem).model_fields}
+    try:
+        return Problem(**{**whole, **changes})
+    except ValidationError as error:
+        told = [
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        ]
+        raise DeclarationError("; ".join(told)) from None
 
 
 def _set(
@@ -335,7 +384,7 @@ def _gated(stage: Stage, player: Player, number: int) -> Step:
     fate: Fate = "refused"
     seconds = 0.0
     try:
-        round_, evaluated, fits = _fitted(stage, player, number)
+        round_, _, fits = _fitted(stage, player, number)
         seconds = player.pays(fits)
         made = make_production(round_)
         if made.decision is None:
@@ -433,7 +482,9 @@ def _progress(stage: Stage, players: list[Player], number: int) -> str:
         step = player.steps[-1]
         value = f"{step.score:.4g}" if step.score is not None else "–"
         said.append(f"{player.name} {value} {step.fate or 'waits'}")
-    return f"  {number:>3} of {last}  {window.last!s:<19}  {window.rows:>7,} rows  {', '.join(said)}"
+    return (
+        f"  {number:>3} of {last}  {window.last!s:<19}  {window.rows:>7,} rows  {', '.join(said)}"
+    )
 
 
 def _replayed(

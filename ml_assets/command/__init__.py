@@ -22,6 +22,7 @@ from ml_assets.command.deciding import (
 from ml_assets.command.declaring import check, import_, new
 from ml_assets.command.listing import listing
 from ml_assets.command.predicting import predict, serve
+from ml_assets.command.replaying import replay
 from ml_assets.command.working import clean, run, ui
 
 
@@ -53,6 +54,7 @@ for _command in (
     override,
     inspect,
     reproduce,
+    replay,
     predict,
     serve,
     quarantine,
