@@ -377,11 +377,12 @@ class Paired:
     @property
     def sentence(self) -> str:
         """The comparison in words."""
+        pair = f"{self.one} against {self.other}"
         if self.low == self.high == 0:
-            return f"Than {self.other}: the same in all {self.windows} windows."
+            return f"{pair}: the same in all {self.windows} windows."
         beyond = "alike, no difference beyond noise" if self.verdict == "alike" else self.verdict
         return (
-            f"Than {self.other}: {beyond}; gain {self.gain:+.3g} per window (between "
+            f"{pair}: {beyond}; gain {self.gain:+.3g} per window (between "
             f"{self.low:+.3g} and {self.high:+.3g}, {self.windows} windows)."
         )
 

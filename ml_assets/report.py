@@ -269,17 +269,18 @@ def replay_text(document: dict[str, Any]) -> str:
     """It returns what each policy made of a history: window by window, and counted."""
     policies, metric = document["policies"], document["metric"]
     better = "greater" if document["greater_is_better"] else "smaller"
-    names = [p["name"] for p in policies]
+    ends = ["the start", *(str(w["last"])[:16] for w in document["windows"][1:])]
+    wide = max(map(len, ends))
+    heads = "".join(f"{p['name']:>9} " for p in policies)
     lines = [
         f"{document['problem']}: live {metric} in each window ({better} is better)",
         "",
-        f"{'':>3}  {'until':<19} {'rows':>7} " + "".join(f"{n:>9} " for n in names),
+        f"{'':>3} {'until':<{wide}} {'rows':>7} {heads}".rstrip(),
     ]
-    for window in document["windows"]:
-        i = window["number"]
-        until = str(window["last"])[:19] if i else "the start"
-        cells = "".join(_replay_cell(p["steps"][i]) for p in policies)
-        lines.append(f"{i:>3}  {until:<19} {window['rows']:>7,} {cells}".rstrip())
+    for window, end in zip(document["windows"], ends, strict=True):
+        cells = "".join(_replay_cell(p["steps"][window["number"]]) for p in policies)
+        line = f"{window['number']:>3} {end:<{wide}} {window['rows']:>7,} {cells}"
+        lines.append(line.rstrip())
     lines += [
         "",
         "  + promoted after the window, = held, x refused, ! alarm in the window",
@@ -293,8 +294,8 @@ def replay_text(document: dict[str, Any]) -> str:
         counts += f"{p['alarms']:>8}{p['fit_seconds']:>8.1f}"
         lines.append(f"{p['name']:<11}{mean:>9}{'' if p['name'] == 'oracle' else counts}")
     lines += [""] + [f"{p['name']}: {p['told']}." for p in policies] + [""]
-    lines += [f"{c['one']}: {c['sentence']}" for c in document["comparisons"]]
-    lines += [""] + document["told"] if document["told"] else []
+    lines += [c["sentence"] for c in document["comparisons"]]
+    lines += ["", *document["told"]] if document["told"] else []
     wrapped = [textwrap.fill(line, 80) if len(line) > 80 else line for line in lines]
     return "\n".join(wrapped)
 

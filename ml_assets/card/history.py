@@ -101,8 +101,9 @@ def _line(axes: _Axes, course: Course, colour: int, own: bool) -> str:
 
 def _events(axes: _Axes, course: Course, place: int, colour: int) -> str:
     """It marks promotions on a policy's line, and holds and alarms below the picture."""
-    marks = []
-    below = HEIGHT - 44 + 20 * place
+    below = HEIGHT - 40 + 22 * place
+    said = f'<text class="m" x="{_LEFT - 5}" y="{below + 2}" text-anchor="end">{course.name}</text>'
+    marks = [said]
     half = (axes.across(2) - axes.across(1)) / 2
     for before, step in zip(course.steps, course.live, strict=False):
         if before.fate == "promoted" and before.window and step.score is not None:
@@ -122,7 +123,7 @@ def _events(axes: _Axes, course: Course, place: int, colour: int) -> str:
             )
         if step.retrained:
             marks.append(
-                f'<path class="c{colour}" style="stroke-width:2" d="M{x + half - 4:.1f} {below + 3}h8"/>'
+                f'<path class="c{colour}" style="stroke-width:2" d="M{x + half:.1f} {below - 8}v11"/>'
             )
     return "".join(marks)
 
@@ -154,10 +155,10 @@ def card(played: Replayed) -> Card:
             "Live scores",
             "Each window's rows are scored by the champion of that time before anybody knows their "
             "labels. A dot is a promotion: from that window on another model serves. Below: "
-            "retrainings (bars) and alarms (triangles) of the declared policies.",
+            "when it retrained (bars) and when monitoring gave an alarm (triangles).",
             pictures=(picture(played),),
         ),
-        Section("Policies", " ".join(p.sentence for p in played.pairs), tables=(_summary(played),)),
+        Section("Policies", _explained(played), tables=(_summary(played), _pairs(played))),
         Section("Windows", tables=(_scores(played),)),
     ]
     own = [c for c in played.courses if c.name not in _COLOURS]
@@ -179,7 +180,19 @@ def _summary(played: Replayed) -> Table:
     counted = ("windows", "retrainings", "promotions", "holds", "refusals", "alarms", "fit seconds")
     columns = ("policy", f"mean {played.metric}", *counted)
     lines = tuple((c.name, *c.summary().values()) for c in played.courses)
-    return Table(columns, lines, "Counted after the start. " + _explained(played))
+    return Table(columns, lines, "Counted after the start.")
+
+
+def _pairs(played: Replayed) -> Table:
+    columns = ("policy", "against", "verdict", "gain per window", "at least", "at most", "windows")
+    lines = tuple(
+        (p.one, p.other, p.verdict, p.gain, p.low, p.high, p.windows) for p in played.pairs
+    )
+    note = (
+        "The mean of the differences between windows, with the interval in which it lies at 95 % "
+        "(Student's t over windows). alike: the interval holds 0."
+    )
+    return Table(columns, lines, note)
 
 
 def _explained(played: Replayed) -> str:
