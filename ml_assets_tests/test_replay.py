@@ -6,17 +6,8 @@ import pytest
 
 from ml_assets.errors import DatasetError, DeclarationError
 from ml_assets.problem import SplitDeclaration
-from ml_assets.replay import (
-    Asked,
-    Course,
-    Step,
-    against,
-    arrange,
-    as_declared_today,
-    as_played,
-    best_in_hindsight,
-    time_column,
-)
+from ml_assets.replay import Asked, Course, Step, against, best_in_hindsight
+from ml_assets.replay.arrangement import arrange, as_declared_today, as_played, time_column
 from ml_assets_tests.conftest import dataset, problem
 
 DAYS = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=100, freq="D")})

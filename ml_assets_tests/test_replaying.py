@@ -1,5 +1,6 @@
 """Histories that are played: small ones, whose end is known beforehand."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +12,14 @@ from ml_assets.digest import tree_digest
 from ml_assets.errors import DatasetError, DeclarationError
 from ml_assets.problem import Problem
 from ml_assets.replay import Asked, Replayed
-from ml_assets.replaying import replay, under
+from ml_assets.replaying import replay
+from ml_assets.replaying.policy import under
 from ml_assets.resources.home import Home
 from ml_assets.resources.stores import Stores, open_stores
 from ml_assets.round import candidate
 from ml_assets_tests.problems import arrive, declared, quickly
+from ml_assets_tests.test_command import Desk
+from ml_assets_tests.test_command import _desk as desk_in
 
 WINDOWS = Asked(windows=5, start=0.4)
 LINEAR = {"linear": {"estimator": "linear"}}
@@ -212,3 +216,60 @@ def test_a_policy_that_cannot_be_is_refused_with_the_reason(words, said):
 def test_a_history_without_rows_is_refused(tmp_path):
     with pytest.raises(DatasetError):
         replay(problem(), tmp_path, stores(tmp_path), WINDOWS, None, lambda _: None)
+
+
+# ------------------------------------------------------------------------------- the command
+
+YAML = """\
+type: ml_assets.components.MLProblem
+attributes:
+  name: demo
+  dataset: {path: data.csv, target: y, number_rows: position, drop: [id], positive: "yes"}
+  split: {by: {time: position}, train: 0.8, validation: 0.1, test: 0.1}
+  candidates: {linear: {}}
+"""
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with quickly() as patch:
+        made = desk_in(tmp_path, patch)
+        made.declare(YAML)
+        arrive(past(800, turns=TURNS), tmp_path / "data.csv")
+        yield made
+
+
+def test_the_command_answers_with_a_table_that_fits_a_terminal_and_a_page(desk):
+    words = ["--windows", "3", "--start", "0.4", "--set", "gates.beats_the_champion.by=0.5"]
+    said = desk.type("replay", "demo", *words, "--output", "page.html")
+    assert said.status == 0, said
+    assert max(map(len, said.out.splitlines())) <= 80
+    for word in ("declared", "otherwise", "newest", "never", "oracle", "mean", "retrained"):
+        assert word in said.out
+    page = (desk.root / "page.html").read_text()
+    assert page.count("<svg") == 1
+    assert not re.search(r"<script|(src|href)=", page)
+    assert not (desk.root / ".ml_assets" / "lake" / "demo").exists()
+    assert not (desk.root / ".ml_assets" / "ledger").exists()
+
+
+def test_the_command_answers_with_one_document(desk):
+    said = desk.type("replay", "demo", "--windows", "2", "--json")
+    names = [p["name"] for p in said.document["policies"]]
+    assert names == ["declared", "newest", "never", "oracle"]
+    assert all(len(p["steps"]) == 3 for p in said.document["policies"])
+    assert said.document["metric"] == "roc_auc"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nobody"], "no problem `nobody`"),
+        (["demo", "--by", "idd"], "No column `idd` to play the history by. Did you mean `id`?"),
+        (["demo", "--windows", "0"], "--windows is 0; 2 is the least"),
+        (["demo", "--output", "nowhere/page.html"], "there is no folder nowhere"),
+        (["demo", "--set", "retrain.cooldown=6h"], "`cooldown` is not a key"),
+    ],
+)
+def test_the_command_refuses_what_cannot_be_played(desk, words, told):
+    assert desk.type("replay", *words).refused(told)

@@ -87,7 +87,7 @@ def replay(
     from ml_assets.card.page import page
     from ml_assets.replay import Asked
     from ml_assets.replaying import replay as play
-    from ml_assets.replaying import under
+    from ml_assets.replaying.policy import under
 
     open_home()
     problems, _ = load()
