@@ -1,12 +1,16 @@
 """The order of events of a replay, and what is counted of them."""
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from ml_assets.card.history import card, picture
+from ml_assets.card.page import page
 from ml_assets.errors import DatasetError, DeclarationError
 from ml_assets.problem import SplitDeclaration
-from ml_assets.replay import Asked, Course, Step, against, best_in_hindsight
+from ml_assets.replay import Asked, Course, Replayed, Step, against, best_in_hindsight
 from ml_assets.replay.arrangement import arrange, as_declared_today, as_played, time_column
 from ml_assets_tests.conftest import dataset, problem
 
@@ -197,3 +201,57 @@ def test_the_oracle_has_the_best_of_what_could_have_served():
 def test_the_oracle_cannot_choose_what_was_not_fitted_yet():
     oracle = best_in_hindsight("rmse", [("late", 2, [None, 0.0, 0.0, 1.0])], 4)
     assert [s.score for s in oracle.live] == [None, None, 1.0]
+
+
+# ------------------------------------------------------------------------------- the page
+
+
+def played(*courses):
+    windows = arrange(DAYS, "day", Asked(windows=3)).windows
+    pairs = (against("rmse", courses[0], courses[1]),)
+    return Replayed("demo", "rmse", windows, "day", courses, pairs, ("told",), 100, "v1", 9, 1.5)
+
+
+def drawn(*courses):
+    return ElementTree.fromstring(picture(played(*courses)))
+
+
+def test_the_picture_has_a_line_for_each_policy_and_a_dot_for_each_promotion_that_served():
+    """A promotion at the end of the last window serves in none; the first champion is no news."""
+    fates = ("promoted", "promoted", "held", "promoted")
+    svg = drawn(course(3, 2, 1, name="declared", fates=fates), course(3, 3, 3, name="never"))
+    assert len(svg.findall("polyline")) == 2
+    dots = svg.findall("circle")
+    assert len(dots) == 1
+    assert "promoted after window 1" in dots[0].find("title").text
+
+
+def test_better_scores_of_a_greater_metric_are_drawn_higher():
+    svg = drawn(course(1, 2, 3, name="declared"), course(1, 1, 1, name="never"))
+    own = svg.findall("polyline")[-1].get("points").split()
+    heights = [float(p.split(",")[1]) for p in own]
+    assert heights == sorted(heights, reverse=True)
+
+
+def test_a_window_without_a_score_is_a_gap_and_an_alarm_a_mark():
+    alarmed = Course(
+        "declared",
+        "told",
+        (Step(0), Step(1, 1.0), Step(2, None, alarms=("it <drifts>",)), Step(3, 2.0)),
+    )
+    svg = drawn(alarmed, course(1, 1, 1, name="never"))
+    assert len(svg.findall("polyline")) == 3
+    titles = [t.text for t in svg.iter("title")]
+    assert titles == ["alarm in window 2: it <drifts>"]
+
+
+def test_nothing_that_was_scored_can_still_be_drawn():
+    drawn(course(None, None, None, name="declared"), course(1, 1, 1, name="never"))
+    drawn(course(1, 1, 1, name="declared"), course(1, 1, 1, name="never"))
+
+
+def test_the_page_tells_every_decision_and_stands_alone():
+    one = course(3, 2, 1, name="declared", fates=("promoted", "held"))
+    text = page(card(played(one, course(3, 3, 3, name="never"))))
+    assert "declared" in text and "held" in text and "told" in text
+    assert "http" not in text.replace("Content-Security-Policy", "").replace("http-equiv", "")
