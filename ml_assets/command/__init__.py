@@ -22,6 +22,8 @@ from ml_assets.command.deciding import (
 from ml_assets.command.declaring import check, import_, new
 from ml_assets.command.listing import completion, listing
 from ml_assets.command.predicting import predict, serve
+from ml_assets.command.replaying import replay
+from ml_assets.command.telling import alert
 from ml_assets.command.working import clean, run, ui
 
 
@@ -63,10 +65,10 @@ def main() -> None:
 
 SECTIONS = {
     "Declare a problem": ("new", "import", "check", "list"),
-    "Work": ("run", "ui", "clean"),
+    "Work": ("run", "ui", "alert", "clean"),
     "Look": ("status", "history", "inspect", "quarantine"),
     "Decide": ("approve", "override", "release", "rollback"),
-    "Use and prove the champion": ("predict", "serve", "reproduce"),
+    "Use and prove the champion": ("predict", "serve", "reproduce", "replay"),
     "For the shell": ("completion",),
 }
 
@@ -82,12 +84,14 @@ for _command in (
     override,
     inspect,
     reproduce,
+    replay,
     predict,
     serve,
     quarantine,
     release,
     check,
     listing,
+    alert,
     ui,
     completion,
 ):

@@ -18,6 +18,7 @@ import click
 
 from ml_assets.errors import MLAssetsError, did_you_mean
 from ml_assets.resources.home import Home, find_home, find_root, problems_folder
+from ml_assets.resources.instance import set_up
 
 DONE, FAILED, WRONG = 0, 1, 2
 PATIENCE = 2.0  # seconds of silence, then a person is told what goes on
@@ -161,10 +162,7 @@ name_argument = click.argument("name", shell_complete=problem_names)
 def open_home() -> Home:
     """It returns where state lives, ready for Dagster."""
     home = find_home()
-    home.dagster.mkdir(parents=True, exist_ok=True)
-    settings = home.dagster / "dagster.yaml"
-    if not settings.exists():
-        settings.write_text("telemetry:\n  enabled: false\nnux:\n  enabled: false\n")
+    set_up(home.dagster)
     os.environ.setdefault("DAGSTER_HOME", str(home.dagster))
     return home
 
@@ -173,7 +171,9 @@ def open_instance(home: Home) -> Any:
     """It returns the Dagster instance that the UI shows."""
     from dagster import DagsterInstance
 
-    return DagsterInstance.from_config(str(home.dagster))
+    from ml_assets.event_log import keep_open
+
+    return keep_open(DagsterInstance.from_config(str(home.dagster)))
 
 
 def load() -> tuple[dict[str, Any], Any]:

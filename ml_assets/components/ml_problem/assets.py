@@ -16,6 +16,13 @@ import dagster as dg
 import ml_assets
 from ml_assets.components.ml_problem import checks
 from ml_assets.components.ml_problem.parameters import given_to, resource_of
+from ml_assets.components.ml_problem.schedule import following
+from ml_assets.components.ml_problem.step import (
+    IN_ONE_PROCESS,
+    MOST_RETRIES,
+    careful,
+    stepping,
+)
 from ml_assets.digest import digest_of
 from ml_assets.gates import Verdict, failures
 from ml_assets.problem import ENSEMBLE, CandidateDeclaration, Problem, parts_of
@@ -28,7 +35,6 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "validation", "test")
 RESOURCE = "ml_assets"
-IN_ONE_PROCESS = "ml_assets/in_one_process"  # a run whose steps share one process
 
 
 def build_assets(problem: Problem, folder: Path | None) -> list[dg.AssetsDefinition]:
@@ -66,14 +72,16 @@ def parametrized(context: Any, problem: Problem, folder: Path | None) -> "Round"
     given = given_to(context, problem)
     stores: Stores = getattr(context.resources, RESOURCE)
     together = _together(context.run, problem)
-    round_ = replace(round_of(context, problem, folder, stores), together=together)
+    again = context.retry_number < MOST_RETRIES
+    round_ = round_of(context, problem, folder, stores)
+    round_ = replace(round_, together=together, again=again)
     return with_parameters(round_, given)
 
 
 def _together(run: dg.DagsterRun, problem: Problem) -> tuple[str, ...]:
     """It returns the candidates that a run makes in the process of this step."""
-    if run.tags.get(IN_ONE_PROCESS) != "yes":
-        return ()
+    if run.tags.get(IN_ONE_PROCESS) != "yes" or problem.limits.candidate is not None:
+        return ()  # each has a time of its own, where that is limited
     chosen = run.asset_selection or ()  # nothing chosen is everything
     names = problem.contenders()
     return tuple(n for n in names if not chosen or key_of(problem, "candidate", n) in chosen)
@@ -91,13 +99,20 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def common(problem: Problem, kinds: set[str]) -> dict[str, Any]:
-    """It returns what all assets of a problem are declared with."""
+def common(problem: Problem, kinds: set[str], follows: bool = True) -> dict[str, Any]:
+    """It returns what all assets of a problem are declared with.
+
+    Args:
+        problem: the problem.
+        kinds: what Dagster shows on the asset.
+        follows: it is brought up to date by itself, where automation is declared.
+    """
     return {
         "group_name": problem.name,
         "owners": problem.owners or None,
         "kinds": kinds,
         "tags": {"ml_assets/problem": problem.name},
+        "automation_condition": following(problem) if follows else None,
     }
 
 
@@ -123,17 +138,7 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
             **common(problem, {"pandas", "deltalake"}),
         )
     ]
-    if landing:
-        told = (
-            "Batches that were refused, with the reason. They are kept, and stop no others.\n\n"
-            "Put a corrected file in the place of one, or let it in as it is: "
-            f"`ml-assets release {problem.name} FILE --why TEXT`."
-        )
-        shared = common(problem, {"csv"})
-        code = _code(declared)
-        specs.append(
-            dg.AssetSpec(quarantine, description=told, code_version=code, skippable=True, **shared)
-        )
+    specs += [_quarantine(problem, quarantine)] if landing else []
 
     @dg.multi_asset(
         name=f"{problem.name}__dataset",
@@ -143,7 +148,9 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         required_resource_keys={RESOURCE, resource_of(problem)},
         check_specs=checks.dataset_specs(key, problem)
         + ([checks.spec(quarantine, "every_batch_is_accepted", "warn")] if landing else []),
+        **stepping(problem),
     )
+    @careful(problem, "dataset")
     def dataset(context: dg.AssetExecutionContext, **given: Any) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.dataset import make_dataset, make_quarantine
@@ -160,11 +167,26 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(
                 key,
                 data_version=dg.DataVersion(made.entry.digest[:16]),
-                metadata=metadata.of_dataset(made, made.rows.head(metadata.PREVIEW_ROWS)),
+                metadata=metadata.of_dataset(made),
             )
         yield from checks.results(key, made.verdicts, context)
 
     return dataset
+
+
+def _quarantine(problem: Problem, key: dg.AssetKey) -> dg.AssetSpec:
+    told = (
+        "Batches that were refused, with the reason. They are kept, and stop no others.\n\n"
+        "Put a corrected file in the place of one, or let it in as it is: "
+        f"`ml-assets release {problem.name} FILE --why TEXT`."
+    )
+    return dg.AssetSpec(
+        key,
+        description=told,
+        code_version=_code(problem.dataset),
+        skippable=True,
+        **common(problem, {"csv"}),
+    )
 
 
 def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
@@ -192,7 +214,9 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         ],
         required_resource_keys={RESOURCE, resource_of(problem)},
         check_specs=checks.split_specs(keys, problem),
+        **stepping(problem),
     )
+    @careful(problem, "split")
     def split(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.split import make_split
@@ -205,13 +229,7 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
                 yield dg.MaterializeResult(
                     asset_key=keys[part],
                     data_version=dg.DataVersion(made.digests[part][:16]),
-                    metadata=metadata.of_part(
-                        made,
-                        part,
-                        round_.stores.lake.head(
-                            made.entry, f"{part}.parquet", metadata.PREVIEW_ROWS
-                        ),
-                    ),
+                    metadata=metadata.of_part(made, part),
                 )
         for verdict in made.verdicts:
             part = "train" if verdict.name == "every_class_is_present" else "test"
@@ -242,7 +260,9 @@ def _candidate(
         required_resource_keys={RESOURCE, resource_of(problem)},
         check_specs=[dg.AssetCheckSpec("is_fitted", asset=key, description="It was fitted.")],
         **common(problem, {"scikitlearn", "mlflow"}),
+        **stepping(problem),
     )
+    @careful(problem, "candidate")
     def candidate(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.candidate import make_candidate
@@ -286,7 +306,9 @@ def _ensemble(
         },
         required_resource_keys={RESOURCE, resource_of(problem)},
         code_version=_code(declared, sorted(after), problem.select, problem.threshold),
+        **stepping(problem),
     )
+    @careful(problem, "candidate")
     def joined(context: dg.OpExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.candidate import make_candidate
@@ -337,7 +359,9 @@ def _evaluation(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         out=dg.Out(dg.Nothing),
         required_resource_keys={RESOURCE, resource_of(problem)},
         code_version=_code(problem.select, sorted(after), problem.gates),
+        **stepping(problem),
     )
+    @careful(problem, "evaluation")
     def rank(context: dg.OpExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.evaluation import make_evaluation
@@ -380,7 +404,9 @@ def _challenger(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         required_resource_keys={RESOURCE, resource_of(problem)},
         check_specs=checks.challenger_specs(key, problem),
         **common(problem, {"scikitlearn", "mlflow"}),
+        **stepping(problem),
     )
+    @careful(problem, "challenger")
     def challenger(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.challenger import make_challenger
@@ -426,7 +452,9 @@ def _production_model(problem: Problem, folder: Path | None) -> dg.AssetsDefinit
             checks.spec(key, "beats_the_champion", "warn"),
         ],
         **common(problem, {"mlflow"}),
+        **stepping(problem),
     )
+    @careful(problem, "production_model")
     def production_model(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.promotion import Promote
