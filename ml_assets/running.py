@@ -333,7 +333,7 @@ def _challenger(watched: Watched) -> dict[str, Any] | None:
         "candidate": made["candidate"],
         "version": made["version"],
         "metrics": {m: made[m] for m in METRICS if m in made},
-        "judged_before": made["judged_before_on_these_test_rows"],
+        "judged_before": made["judged_before"],
     }
 
 

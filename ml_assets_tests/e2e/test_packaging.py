@@ -158,10 +158,10 @@ def test_dg_and_ml_assets_scaffold_the_same_folder(team: Team) -> None:
     data = team.root / "data" / "churn.csv"
     data.parent.mkdir()
     rows(200).to_csv(data, index=False)
-    given = ("--data", "data/churn.csv", "--target", "y", "--model")
-    team.said("dg", "scaffold", "defs", COMPONENT, "churn", *given)
+    given = ("--data", "data/churn.csv", "--target", "y")
+    team.said("dg", "scaffold", "defs", COMPONENT, "churn", *given, "--model", "true")
     by_dg = {f.name: f.read_text() for f in team.problem.parent.iterdir() if f.is_file()}
-    team.said("ml-assets", "new", "churn", *given, "--dir", str(team.root / "other"))
+    team.said("ml-assets", "new", "churn", *given, "--model", "--dir", str(team.root / "other"))
     by_us = {f.name: f.read_text() for f in (team.root / "other" / "churn").iterdir()}
     assert by_dg == by_us
     assert set(by_us) == {"defs.yaml", "model.py"}

@@ -255,7 +255,7 @@ def of_challenger(made: ChallengerMade, problem: str, registry: Registry) -> dic
         "candidate": made.name,
         "version": made.version.number,
         "gates": dg.MetadataValue.md(gates_table(made.verdicts)),
-        "judged_before_on_these_test_rows": made.judged_before,
+        "judged_before": made.judged_before,
         **({"plot": picture(drawn, "predictions against truth on test")} if drawn.exists() else {}),
         **of_card(made.page),
         **{k: round(v, 6) for k, v in made.metrics.items()},
