@@ -88,10 +88,11 @@ def test_a_script_gets_whole_lines_without_colours() -> None:
         ("short", "short"),
         ("  one two three four", "  one two\n      three\n      four"),
         ("    http://a-link-that-no-break-helps", "    http://a-link-that-no-break-helps"),
+        ("a  few more words", "a  few more\n   words"),
         ("a\n\nb", "a\n\nb"),
         (click.style("ok", fg="green") + " and all", click.style("ok", fg="green") + " and all"),
     ],
-    ids=["fits", "indented", "a word too long", "lines", "colours have no width"],
+    ids=["fits", "indented", "a word too long", "columns", "lines", "colours have no width"],
 )
 def test_lines_are_broken_between_words_and_what_follows_stands_further_in(
     text: str, shown: str
