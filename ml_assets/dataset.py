@@ -77,6 +77,7 @@ class Findings:
         alike: features with categories that differ only in case or blanks, with an example.
         identifiers: text features with nearly as many values as rows.
         dates: text features with dates in several formats, with examples.
+        written: text features with dates in one format, with that format.
         leaks: features that give the target away alone, with what they reach, in words.
         together: features whose weighted sum is the target.
     """
@@ -86,6 +87,7 @@ class Findings:
     alike: tuple[tuple[str, str], ...] = ()
     identifiers: tuple[str, ...] = ()
     dates: tuple[tuple[str, str], ...] = ()
+    written: tuple[tuple[str, str], ...] = ()
     leaks: tuple[tuple[str, str], ...] = ()
     together: tuple[str, ...] = ()
 
@@ -98,6 +100,7 @@ class Findings:
             alike=tuple((a, b) for a, b in record["alike"]),
             identifiers=tuple(record["identifiers"]),
             dates=tuple((a, b) for a, b in record["dates"]),
+            written=tuple((a, b) for a, b in record.get("written", ())),
             leaks=tuple((a, b) for a, b in record["leaks"]),
             together=tuple(record["together"]),
         )

@@ -31,6 +31,7 @@ _KEPT = {
     "delta.deletedFileRetentionDuration": "interval 36500 days",
     "delta.enableExpiredLogCleanup": "false",
 }
+_BYTES = "bytes:"  # before the hex digits of a text that is no UTF-8
 LATEST = ".latest.json"  # which files the latest version has
 NAMED = 32  # hex digits of a digest in a file's name
 WHOLE_BYTES = 1 << 28  # tables smaller than this are read at once, others column by column
@@ -242,7 +243,12 @@ class Table:
     def history(self, most: int) -> list[dict[str, Any]]:
         """It returns what was noted with the latest versions, newest first."""
         delta = self._delta()
-        return list(delta.history(most)) if delta is not None else []
+        if delta is None:
+            return []
+        return [
+            {k: _given(v) if isinstance(v, str) else v for k, v in version.items()}
+            for version in delta.history(most)
+        ]
 
     def rows(self, files: list[StoredFile], known: set[str]) -> "StoredRows":
         """It returns the rows of files, to be read when asked for.
@@ -275,7 +281,21 @@ def _listed(delta: "DeltaTable") -> list[dict[str, Any]]:
 
 def _plain(text: str) -> str:
     """It returns a text that Delta's log can hold: a file's name may be no UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    if text.isascii() and not text.startswith(_BYTES):
+        return text
+    raw = os.fsencode(text)
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return _BYTES + raw.hex()
+    return _BYTES + raw.hex() if text.startswith(_BYTES) else text
+
+
+def _given(text: str) -> str:
+    """It returns the text that `_plain` was given."""
+    return (
+        os.fsdecode(bytes.fromhex(text.removeprefix(_BYTES))) if text.startswith(_BYTES) else text
+    )
 
 
 def _transaction(batch: str) -> str:

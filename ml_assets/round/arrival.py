@@ -146,6 +146,7 @@ class _Desk:
 
     def __post_init__(self) -> None:
         self.before = _before(self.round_)
+        self.written = dict(self.before.findings.written) if self.before else {}
 
     @functools.cached_property
     def types(self) -> dict[str, pa.DataType]:
@@ -201,7 +202,9 @@ class _Desk:
             known.note(arrival, "accepted", batch.digest, here)
             return
         strange = _other_types(batch, self.types)
-        profile, verdicts = _judged(self.round_, self.table, batch, strange, self.before)
+        profile, verdicts = _judged(
+            self.round_, self.table, batch, strange, self.before, self.written
+        )
         failed = failures(verdicts)
         if failed and (strange or batch.digest[:NAMED] not in known.free):
             reason = " ".join(v.reason for v in failed)
@@ -209,6 +212,7 @@ class _Desk:
             self._refuse(arrival, file, reason, not strange, wrong)
             return
         self.before = self.before or profile
+        self.written = {**dict(profile.findings.written), **self.written}
         self._take(batch, arrival)
 
     def _take(self, batch: Batch, arrival: Arrival) -> None:
@@ -288,7 +292,12 @@ def _other_types(batch: Batch, types: dict[str, pa.DataType]) -> list[Breach]:
 
 
 def _judged(
-    round_: Round, table: Table, batch: Batch, other: list[Breach], before: Profile | None
+    round_: Round,
+    table: Table,
+    batch: Batch,
+    other: list[Breach],
+    before: Profile | None,
+    written: dict[str, str],
 ) -> tuple[Profile, list[Verdict]]:
     """It asks the gates on a batch, by its breaches, its columns' types, and its own profile."""
     problem = round_.problem
@@ -306,7 +315,7 @@ def _judged(
         new = new_columns(list(profile.columns), problem.dataset)
         wide = replace(profile, features=(*profile.features, *new))
         profile = inspected(rows, wide, problem.dataset.target, target)
-    return profile, gates.ask(profile, problem, [*other, *batch.breaches], before)
+    return profile, gates.ask(profile, problem, [*other, *batch.breaches], before, written)
 
 
 def _of_known_classes(profile: Profile, target: Target) -> bool:

@@ -18,7 +18,7 @@ from ml_assets.artifact import dump
 from ml_assets.candidate import Predictions
 from ml_assets.digest import digest_of, file_digest
 from ml_assets.ensemble import best_few, join
-from ml_assets.errors import CandidateError, MLAssetsError, shortened
+from ml_assets.errors import CandidateError, MLAssetsError, is_transient, shortened
 from ml_assets.evaluation import score, select_metric
 from ml_assets.gates import Verdict
 from ml_assets.problem import ENSEMBLE, CandidateDeclaration, parts_of
@@ -60,6 +60,7 @@ def make_candidate(round_: Round, name: str) -> CandidateMade:
 
     Raises:
         NotMaterialized: there is no split.
+        Exception: something that may pass, where the step is tried again.
     """
     split = current_split(round_)
     problem, registry = round_.problem, round_.stores.registry
@@ -75,6 +76,8 @@ def make_candidate(round_: Round, name: str) -> CandidateMade:
         if entry is None:
             entry, said = fit_candidate(round_, name, split)
     except Exception as error:  # whatever a team's code raises, the other candidates go on
+        if round_.again and is_transient(error):
+            raise
         ours = isinstance(error, MLAssetsError)
         message = str(error) if ours else f"{type(error).__name__}: {error}"
         round_.put("failure", key, functools.partial(_write_failure, message, started))
@@ -97,6 +100,8 @@ def make_candidate(round_: Round, name: str) -> CandidateMade:
 
 def _page(round_: Round, split: SplitMade, entry: Entry, said: Predictions | None) -> Entry | None:
     """It returns the card of a candidate that was fitted now, laid beside its run in MLflow."""
+    if round_.rehearses:
+        return None
     key = cards.key_of_candidate(entry)
     page = cards.found(round_, key)
     if page is None and said is not None:

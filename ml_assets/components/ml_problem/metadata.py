@@ -270,7 +270,7 @@ def of_production(made: ProductionMade, problem: str, registry: Registry) -> dic
     assert made.champion
     return {
         "version": made.champion["version"],
-        "previous_version": made.champion["previous"] or 0,
+        "previous_version": made.champion["previous"] or "none",
         "candidate": made.champion["candidate"],
         "reason": made.champion["reason"],
         "gates": dg.MetadataValue.md(gates_table(made.verdicts)),
@@ -308,7 +308,7 @@ def gates_table(verdicts: Iterable[Any]) -> str:
     """It returns verdicts as a Markdown table."""
     said = [
         (
-            "passed" if v.passed else "FAILED" if v.mode == "enforce" else "warns",
+            "✓" if v.passed else "FAILED" if v.mode == "enforce" else "warns",
             v.name,
             v.reason,
         )
