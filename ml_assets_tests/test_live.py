@@ -14,7 +14,8 @@ from ml_assets.live import key_text, said_in, together, truth_in
 from ml_assets.problem import Problem
 from ml_assets.resources.prediction_log import folder_of, inputs_folder_of
 from ml_assets.round.dataset import make_dataset
-from ml_assets.round.live import live_features, live_mark, live_rows
+from ml_assets.round.live import live_features, live_rows
+from ml_assets.round.mark import live_mark
 from ml_assets.round.predictions import make_predictions
 from ml_assets_tests.problems import SEES_ALL, SEES_B, Project, arrive, declared, quickly, rows
 
@@ -131,7 +132,7 @@ def test_labels_that_arrive_late_join_what_was_served_and_what_was_scored(projec
     served(project, fresh)
     arrive(later.drop(columns="y"), project.root / "inbox" / "later.csv")
     make_predictions(project.round(problem))
-    before = live_mark(project.round(problem))
+    before = live_mark("demo", project.stores)
 
     live = live_rows(project.round(problem))
 
@@ -139,7 +140,7 @@ def test_labels_that_arrive_late_join_what_was_served_and_what_was_scored(projec
     assert live.frame["truth"].isna().all()
     arrive(pd.concat([fresh, later]), project.root / "landing" / "labels.csv")
     make_dataset(project.round(problem))
-    assert live_mark(project.round(problem)) != before
+    assert live_mark("demo", project.stores) != before
     live = live_rows(project.round(problem))
     mine = live.judged_by(1)
     assert len(mine) == 70

@@ -33,7 +33,7 @@ from ml_assets.problem.dataset import (
     SplitDeclaration,
     TimeBy,
 )
-from ml_assets.problem.declaration import Declaration, Duration, Mode
+from ml_assets.problem.declaration import Declaration, Duration, Mode, seconds_of
 from ml_assets.problem.gates import (
     OF_CLASSES,
     BeatsBaselineGate,
@@ -83,6 +83,7 @@ __all__ = [
     "TimeBy",
     "parameters",
     "parts_of",
+    "seconds_of",
 ]
 
 Task = Literal["binary", "multiclass", "regression"]

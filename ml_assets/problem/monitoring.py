@@ -30,6 +30,11 @@ class MonitoringDeclaration(Declaration):
         examples=[500, "7d"],
         union_mode="left_to_right",
     )
+    every: Duration = Field(
+        "10m",
+        description="Shortest time between two looks, however many predictions and labels come.",
+        examples=["10m"],
+    )
     min_rows: int = Field(
         100,
         description="A window with fewer rows, or with fewer labels, is not asked.",

@@ -11,12 +11,11 @@ import pandas as pd
 import pyarrow as pa
 
 from ml_assets.data_file import fingerprint, read_through
-from ml_assets.digest import digest_of
 from ml_assets.errors import DatasetError, ModelRefused, NotMaterialized
 from ml_assets.landing import Arrival, fetch, look_for
 from ml_assets.live import PROBABILITY, SCORED_FILE, SERVED, LiveRows, key_text, together
 from ml_assets.resources.ledger import MAKES_CHAMPION
-from ml_assets.resources.prediction_log import mark_of, read_inputs, read_predictions
+from ml_assets.resources.prediction_log import read_inputs, read_predictions
 from ml_assets.round import Round
 from ml_assets.round.dataset import current_dataset, dataset_rows, dataset_version
 from ml_assets.round.predictions import ScoredFile, scored_files
@@ -40,19 +39,10 @@ def live_rows(round_: Round, since: float | None = None, until: float | None = N
     labels, why = _labels(round_)
     versions = {int(v) for p in parts for v in p["version"].unique()}
     keyed = round_.problem.dataset.key is not None
-    learned = {v: k for v in versions if (k := _learned(round_, v)) is not None} if keyed else {}
+    learned = (
+        {v: k for v in versions if (k := learned_keys(round_, v)) is not None} if keyed else {}
+    )
     return together(parts, keyed, labels, learned, why)
-
-
-def live_mark(round_: Round) -> str:
-    """It returns a name for all predictions and labels that there are; nothing large is read."""
-    stores, name = round_.stores, round_.problem.name
-    try:
-        dataset = stores.lake.current(name, "dataset").digest
-    except NotMaterialized:
-        dataset = ""
-    outputs = [f.output for f in scored_files(round_)]
-    return digest_of(mark_of(stores.lake.root, name), outputs, dataset)
 
 
 def _served(round_: Round, since: float | None, until: float | None) -> pd.DataFrame:
@@ -109,7 +99,7 @@ def _labels(round_: Round) -> tuple[pd.Series | None, str]:
     return labels[labels.index.notna()], ""
 
 
-def _learned(round_: Round, version: int) -> pd.Index | None:
+def learned_keys(round_: Round, version: int) -> pd.Index | None:
     """It returns the keys of the dataset that a version was made from; None if that is gone."""
     key = str(round_.problem.dataset.key)
     try:
