@@ -61,6 +61,10 @@ CATALOGUE: dict[str, str] = {
     "every_input_is_scored": "Every file that arrived to be scored could be read, and has the "
     "columns that the champion asks for.",
     "every_row_is_scored": "Every row of the files that were scored has a prediction.",
+    "canary_can_be_compared": "Champion and canary can both be asked about the live rows whose labels "
+    "have come. Asked where promotions need a canary.",
+    "canary_is_not_worse": "Live rows did not show that the canary is worse than the champion, or "
+    "no better; else it is withdrawn. It is never an error.",
     "beats_the_champion": "The challenger is better than the champion on today's test rows, "
     "beyond noise. Failing it holds the promotion; it is never an error.",
 }

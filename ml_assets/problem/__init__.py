@@ -47,6 +47,7 @@ from ml_assets.problem.gates import (
 )
 from ml_assets.problem.parameters import Parameters, parameters
 from ml_assets.problem.predictions import PredictionsDeclaration
+from ml_assets.problem.promotion import PromotionDeclaration
 
 __all__ = [
     "DEFAULT_CANDIDATES",
@@ -82,18 +83,6 @@ __all__ = [
 
 Task = Literal["binary", "multiclass", "regression"]
 _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,63}$")
-
-
-class PromotionDeclaration(Declaration):
-    """How a fit and better challenger becomes champion."""
-
-    mode: Literal["automatic", "approval"] = Field(
-        "automatic",
-        description="automatic: promoted by the run that proved it. approval: a challenger that is "
-        "fit and better waits until somebody approves it: `ml-assets approve`, the job "
-        "`<problem>_approve`, or a tag `approved` on its version in MLflow.",
-        examples=["automatic", "approval"],
-    )
 
 
 class RetrainDeclaration(Declaration):

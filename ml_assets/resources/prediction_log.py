@@ -115,7 +115,8 @@ def read_predictions(
     """It returns what was served, one row for each row that was scored, in the order of time.
 
     Columns: `id` (request and position), `at` (UTC), `model_version`, `inputs` (digest of the
-    features), `key`, `prediction`, and `probability_<class>` where there are classes.
+    features), `key`, `prediction`, and `probability_<class>` where there are classes.  What a shadow
+    said is there too, as rows of its own version, with an id that ends in `.shadow` and the position.
 
     Args:
         lake: the lake's folder.
@@ -132,11 +133,12 @@ def read_predictions(
         ):
             continue
         keys = line["keys"] or [None] * len(line["inputs"])
+        versions = line.get("versions") or [line["version"]] * len(line["inputs"])
         for i, (inputs, said) in enumerate(zip(line["inputs"], line["predictions"], strict=True)):
             row = {
                 "id": f"{line['id']}-{i}",
                 "at": line["at"],
-                "model_version": line["version"],
+                "model_version": versions[i],
                 "inputs": inputs,
                 "key": keys[i],
                 "prediction": said,

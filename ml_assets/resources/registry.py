@@ -31,7 +31,7 @@ from ml_assets.verification import MODEL_FILE
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER, CANARY = "champion", "challenger", "canary"
 # Quiet and quick, and nothing sent anywhere; set before MLflow is imported.
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -413,6 +413,11 @@ class Registry:
         """It moves an alias to a version."""
         with self._lock(f"alias {problem}"):
             self.client.set_registered_model_alias(problem, alias, str(number))
+
+    def unpoint(self, problem: str, alias: str) -> None:
+        """It takes an alias away."""
+        with self._lock(f"alias {problem}"):
+            self.client.delete_registered_model_alias(problem, alias)
 
     def pointed(self, problem: str, alias: str) -> int | None:
         """It returns the version that an alias points at, or None."""

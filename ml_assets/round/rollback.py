@@ -6,6 +6,7 @@ from ml_assets.errors import PromotionRefused, shortened
 from ml_assets.resources.ledger import MAKES_CHAMPION, ROLLBACK
 from ml_assets.resources.registry import CHAMPION
 from ml_assets.round import Round
+from ml_assets.round.alias import mirrored
 from ml_assets.verification import in_clean_process
 
 
@@ -53,6 +54,7 @@ def roll_back(round_: Round, to: int | None, why: str) -> dict[str, Any]:
             )
         written = deciding.append(entry)
         stores.registry.point(name, CHAMPION, target["version"])
+        mirrored(stores, name)  # a canary beside the former champion is none any more
     return written
 
 

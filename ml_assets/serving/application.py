@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -22,9 +21,11 @@ from ml_assets.resources.prediction_log import PredictionLog
 from ml_assets.round.predictions import stamp
 from ml_assets.scoring import Said, Scorer, as_table, said_of, unseen
 from ml_assets.serving.asked import ARROW, JSON, Asked, asked_of, refusal
+from ml_assets.serving.beside import beside, plain, shadow_line, shown, versions_of
 from ml_assets.serving.champion import ServedChampion
 from ml_assets.serving.description import described
 from ml_assets.serving.metrics import Metrics
+from ml_assets.share import Sharing
 
 LOOKS_EVERY = 1.0  # seconds between two looks at the ledger
 THREADS = 2
@@ -56,6 +57,7 @@ class Answer:
         line: the line for the prediction log.
         rows: how many rows it scores.
         unseen: values that the contract does not name, by column.
+        versions: who answered each row.
     """
 
     body: bytes
@@ -63,52 +65,75 @@ class Answer:
     line: bytes
     rows: int
     unseen: dict[str, int]
+    versions: list[int]
 
 
-def answer(scorer: Scorer, kind: str, accept: str, body: bytes, mlflow: bool) -> Answer:
+def answer(
+    scorer: Scorer,
+    kind: str,
+    accept: str,
+    body: bytes,
+    mlflow: bool,
+    canary: Sharing | None = None,
+) -> Answer:
     """It answers a request's body.
+
+    Args:
+        scorer: the version that answers.
+        kind: the body's content type.
+        accept: the content types that the client takes.
+        body: the request's body.
+        mlflow: it is in MLflow's scoring protocol.
+        canary: who answers some of the rows.
 
     Raises:
         RequestRefused: it cannot be read, or a row cannot be scored.
     """
     asked = asked_of(scorer, kind, body, mlflow)
     said = said_of(scorer, asked.features, {})
+    answered = beside(scorer, canary, asked, said, (kind, body, mlflow))
+    versions = versions_of(answered, scorer, len(said.values))
     if said.wrong:
         at = min(said.wrong)
         raise refusal(422, "not_scored", f"{said.wrong[at]}.", row=at)
     name, now = uuid.uuid4().hex, time.time()
-    line, values, shares = _logged(scorer, asked, said, name, now)
+    logged, values, shares = _logged(scorer, asked, said, name, now)
+    if answered.versions is not None:
+        logged["versions"] = versions
+    line = json.dumps(logged).encode() + b"\n" + shadow_line(answered, canary, logged)
     counted = unseen(scorer, asked.features)
     if mlflow:
         document: dict[str, Any] = {"predictions": values}
     elif kind.startswith(ARROW) and JSON not in accept:
-        told = as_table(scorer, said, stamp(now)).drop_columns(["wrong"])
+        told = as_table(scorer, said, stamp(now), None, answered.versions).drop_columns(["wrong"])
         told = told.replace_schema_metadata({"id": name})
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, told.schema) as stream:
             stream.write_table(told)
-        return Answer(sink.getvalue().to_pybytes(), ARROW, line, len(values), counted)
+        return Answer(sink.getvalue().to_pybytes(), ARROW, line, len(values), counted, versions)
     else:
         document = {
             "id": name,
             "problem": scorer.problem,
-            "model_version": scorer.version,
+            "model_version": versions[0],
             "scored_at": stamp(now),
             "predictions": values,
         }
+        if len(set(versions)) > 1:
+            document["model_versions"] = versions
         if shares is not None:
             names = [str(c) for c in scorer.classes]
             document["probabilities"] = [dict(zip(names, s, strict=True)) for s in shares]
         if asked.ignored:
             document["ignored"] = asked.ignored
-    return Answer(json.dumps(document).encode(), JSON, line, len(values), counted)
+    return Answer(json.dumps(document).encode(), JSON, line, len(values), counted, versions)
 
 
 def _logged(
     scorer: Scorer, asked: Asked, said: Said, name: str, now: float
-) -> tuple[bytes, list[Any], list[list[float]] | None]:
+) -> tuple[dict[str, Any], list[Any], list[list[float]] | None]:
     """It returns the line for the log, and predictions and probabilities as JSON has them."""
-    values = [v.item() if isinstance(v, np.generic) else v for v in said.values.tolist()]
+    values = plain(said.values)
     shares = said.probabilities.tolist() if said.probabilities is not None else None
     line = {
         "id": name,
@@ -120,7 +145,7 @@ def _logged(
         "classes": list(scorer.classes),
         "probabilities": shares,
     }
-    return json.dumps(line).encode() + b"\n", values, shares
+    return line, values, shares
 
 
 def refused(error: RequestRefused) -> Response:
@@ -163,16 +188,17 @@ def application(
     async def scored(request: Request, mlflow: bool) -> Response:
         scorer = served.scorer
         kind, accept = (request.headers.get(h, "") for h in ("content-type", "accept"))
-        made = await _within(request, pool, metrics, limits, scorer, (kind, accept, mlflow))
+        how = kind, accept, mlflow, served.canary
+        made = await _within(request, pool, metrics, limits, scorer, how)
         try:
             await asyncio.wrap_future(log.append(made.line))
         except OSError as error:
             _log.error("the prediction log cannot be written: %s", error)
             told = "The prediction log cannot be written, and nothing is answered without it."
             raise refusal(503, "not_logged", told) from None
-        metrics.rows[scorer.version] += made.rows
+        metrics.rows.update(made.versions)
         metrics.unseen.update(made.unseen)
-        return Response(made.body, 200, {"x-model-version": str(scorer.version)}, made.kind)
+        return Response(made.body, 200, {"x-model-version": shown(made.versions)}, made.kind)
 
     @app.post("/predict")
     async def predict(request: Request) -> Response:
@@ -199,7 +225,7 @@ async def _within(
     metrics: Metrics,
     limits: Limits,
     scorer: Scorer,
-    how: tuple[str, str, bool],
+    how: tuple[str, str, bool, Sharing | None],
 ) -> Answer:
     """It reads the body and computes the answer, within the limits.
 
@@ -208,7 +234,7 @@ async def _within(
     """
     if metrics.under_way > MOST_WAITING:
         raise refusal(503, "busy", "Too many requests are under way. Come again.")
-    kind, accept, mlflow = how
+    kind, accept, mlflow, canary = how
     until = asyncio.get_running_loop().time() + limits.seconds
     try:
         async with asyncio.timeout_at(until):
@@ -219,7 +245,8 @@ async def _within(
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout_at(until):
-            return await loop.run_in_executor(pool, answer, scorer, kind, accept, body, mlflow)
+            asked = scorer, kind, accept, body, mlflow, canary
+            return await loop.run_in_executor(pool, answer, *asked)
     except TimeoutError:
         told = f"It was not answered within {limits.seconds:g} s. Send fewer rows at once."
         raise refusal(504, "too_slow", told) from None
@@ -257,6 +284,8 @@ def _add_looks(app: FastAPI, served: ServedChampion, metrics: Metrics, token: st
                 "model_version": served.scorer.version,
                 "digest": served.scorer.digest,
                 "champion": served.champion,
+                "canary": served.canary and served.canary.scorer.version,
+                "canary_trouble": served.canary_trouble or None,
                 "trouble": served.trouble or None,
             }
         return Response(json.dumps(told), media_type=JSON)
