@@ -1,29 +1,12 @@
 """A promotion, declared: how a challenger becomes champion, and on what terms a canary serves."""
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from ml_assets.problem.declaration import Declaration
+from ml_assets.problem.declaration import Declaration, Duration
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _OF_CANARY = ("share", "min_rows", "longest")
-
-
-def _seconds(value: Any) -> Any:
-    """It returns how many seconds a duration as `14d` means; what is none is left to pydantic."""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ValueError(f"`{value}` is no duration: write it as 90s, 30m, 6h, 14d or 2w")
-    if not isinstance(value, str):
-        return value
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", value)
-    if found is None:
-        raise ValueError(f"`{value}` is no duration: write it as 90s, 30m, 6h, 14d or 2w")
-    return float(found[1]) * _UNITS[found[2]]
-
-
-Duration = Annotated[float, BeforeValidator(_seconds, json_schema_input_type=str | float)]
 
 
 class PromotionDeclaration(Declaration):
@@ -54,10 +37,9 @@ class PromotionDeclaration(Declaration):
         ge=30,
     )
     longest: Duration = Field(
-        14 * 86_400.0,
+        "14d",
         description="canary: how long it may take, as `14d`; then it is withdrawn as inconclusive.",
         examples=["14d", "6h"],
-        gt=0,
     )
 
     @model_validator(mode="after")

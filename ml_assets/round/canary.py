@@ -5,10 +5,8 @@ today's declaration, and a verification in a clean process.  What happens to a c
 of the ledger each time; the alias `canary` follows it.
 """
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
-
-import pandas as pd
 
 from ml_assets.canary import (
     ASKED,
@@ -20,7 +18,7 @@ from ml_assets.canary import (
     decide,
     is_due,
 )
-from ml_assets.candidate import latency_ms, predict
+from ml_assets.candidate import latency_ms
 from ml_assets.comparison import Comparison, compare
 from ml_assets.digest import file_digest
 from ml_assets.errors import MLAssetsError, ModelRefused, PromotionRefused
@@ -29,17 +27,17 @@ from ml_assets.gates import Verdict, failures
 from ml_assets.gates import challenger as gates
 from ml_assets.gates import dataset as dataset_gates
 from ml_assets.problem import Problem
+from ml_assets.problem.declaration import seconds_of
 from ml_assets.promotion import Promote
 from ml_assets.resources.ledger import CANARY_LOOK, CANARY_WITHDRAWN, PROMOTION
 from ml_assets.resources.registry import CHAMPION
 from ml_assets.round import CARD, Made, Round
 from ml_assets.round.alias import mend, mirrored
 from ml_assets.round.challenger import answers_on_test, score_on_test
-from ml_assets.round.dataset import current_dataset
+from ml_assets.round.labelled import Labelled, labelled_rows
 from ml_assets.round.override import overridden
 from ml_assets.round.predictions import load_scorer
 from ml_assets.round.split import make_split, part_rows
-from ml_assets.scoring import Scorer
 from ml_assets.verification import MODEL_FILE, in_clean_process
 
 # A look is made anew when another decision came in between; more often than this is a storm.
@@ -69,13 +67,13 @@ class CanaryMade(Made):
     written: dict[str, Any] | None = None
     standing: Standing | None = None
     found: Comparison | None = None
-    live: str = field(default="")
 
 
 def terms_of(problem: Problem) -> Terms:
     """It returns the terms of a canary that starts now."""
     declared, gate = problem.promotion, problem.champion_gate()
-    return Terms(declared.share, declared.min_rows, declared.longest, gate.confidence, gate.by)
+    longest = seconds_of(declared.longest)
+    return Terms(declared.share, declared.min_rows, longest, gate.confidence, gate.by)
 
 
 # ------------------------------------------------------------------------------------ the looks
@@ -106,16 +104,16 @@ def _looked(round_: Round) -> CanaryMade | None:
     if not entries or champion is None:
         return CanaryMade([], True, None)
     start, terms = entries[0], Terms(**entries[0]["terms"])
-    standing, rows, scorers, live = _standing(round_, champion, entries)
+    standing, rows = _standing(round_, champion, entries)
     found = None
-    if scorers is not None and is_due(terms, standing):
-        asked = _compared(round_, rows, scorers)
+    if rows is not None and is_due(terms, standing):
+        asked = _compared(round_, rows)
         if isinstance(asked, str):
             standing = replace(standing, trouble=asked)
         else:
             found = at_look(asked, terms, len(standing.looked_at) + 1)
     decision = decide(terms, standing, found)
-    verdicts = _verdicts(decision, standing)
+    verdicts = _verdicts(decision, standing, rows.told if rows else "")
     if isinstance(decision, Promote):
         asked_again, unfit = _asked_again(round_, start)
         verdicts += asked_again
@@ -127,51 +125,38 @@ def _looked(round_: Round) -> CanaryMade | None:
         if written is None:
             return None
     last = Comparison(**entries[-1]["comparison"]) if len(entries) > 1 else None
-    return CanaryMade(
-        verdicts, written is None, decision, start, written, standing, found or last, live
-    )
+    return CanaryMade(verdicts, written is None, decision, start, written, standing, found or last)
 
 
 def _standing(
     round_: Round, champion: dict[str, Any], entries: list[dict[str, Any]]
-) -> tuple[Standing, pd.DataFrame, tuple[Scorer, Scorer] | None, str]:
-    """It returns how a canary stands, the labelled rows, and both models, canary first."""
+) -> tuple[Standing, Labelled | None]:
+    """It returns how a canary stands, and the labelled rows; None where they cannot be had."""
     seconds = round_.clock() - entries[0]["at"]
     looked_at = [e["rows"] for e in entries[1:]]
     try:
-        rows, live = labelled(round_, champion, entries[0])
-        scorers = tuple(
-            load_scorer(round_.problem, round_.stores, e) for e in (entries[0], champion)
-        )
+        rows = labelled_rows(round_, champion, entries[0])
     except MLAssetsError as error:  # nobody is judged whose model or rows cannot be had
-        trouble = f"The two cannot be compared: {error}"
-        return Standing(0, looked_at, seconds, trouble), pd.DataFrame(), None, trouble
-    assert len(scorers) == 2
-    return Standing(len(rows), looked_at, seconds), rows, scorers, live
+        return Standing(0, looked_at, seconds, f"The two cannot be compared: {error}"), None
+    return Standing(len(rows.truth), looked_at, seconds), rows
 
 
-def _compared(
-    round_: Round, rows: pd.DataFrame, scorers: tuple[Scorer, Scorer]
-) -> Comparison | str:
+def _compared(round_: Round, rows: Labelled) -> Comparison | str:
     """It returns canary and champion on the same live rows, or why they cannot be compared."""
     problem = round_.problem
-    target = current_dataset(round_)[1].usable_target()
-    metric = select_metric(target.task, problem.select)
-    truth = rows[problem.dataset.target].to_numpy()
-    try:
-        one, other = (predict(s.model, rows, target) for s in scorers)
-    except MLAssetsError as error:
-        return f"The two cannot be compared: {error}"
-    if not all(metric in score(truth, said, target, metric) for said in (one, other)):
-        return f"{metric} is not defined on the {len(rows):,} labelled rows so far."
-    by = problem.champion_gate().by
-    return compare(metric, truth, one, other, target, ASKED, by, problem.seed)
+    metric = select_metric(rows.target.task, problem.select)
+    for said in (rows.one, rows.other):
+        if metric not in score(rows.truth, said, rows.target, metric):
+            return f"{metric} is not defined on the {len(rows.truth):,} labelled rows so far."
+    by, seed = problem.champion_gate().by, problem.seed
+    return compare(metric, rows.truth, rows.one, rows.other, rows.target, ASKED, by, seed)
 
 
-def _verdicts(decision: Promote | Withdraw | Wait, standing: Standing) -> list[Verdict]:
+def _verdicts(decision: Promote | Withdraw | Wait, standing: Standing, told: str) -> list[Verdict]:
     worse = isinstance(decision, Withdraw) and decision.finding == "not better"
     evidence = {"labelled_rows": standing.rows, "looks": len(standing.looked_at)}
-    can = standing.trouble or f"Both were asked about {standing.rows:,} labelled live rows."
+    can = f"Both were asked about {standing.rows:,} labelled live rows. {told}".rstrip()
+    can = standing.trouble or can
     return [
         Verdict("canary_can_be_compared", not standing.trouble, can, evidence, "warn"),
         Verdict("canary_is_not_worse", not worse, decision.reason, evidence, "warn"),

@@ -58,6 +58,7 @@ class Answer:
         rows: how many rows it scores.
         unseen: values that the contract does not name, by column.
         versions: who answered each row.
+        inputs: the line of its features, where they are kept.
     """
 
     body: bytes
@@ -66,6 +67,7 @@ class Answer:
     rows: int
     unseen: dict[str, int]
     versions: list[int]
+    inputs: bytes = b""
 
 
 def answer(
@@ -74,6 +76,7 @@ def answer(
     accept: str,
     body: bytes,
     mlflow: bool,
+    keep: bool = False,
     canary: Sharing | None = None,
 ) -> Answer:
     """It answers a request's body.
@@ -84,6 +87,7 @@ def answer(
         accept: the content types that the client takes.
         body: the request's body.
         mlflow: it is in MLflow's scoring protocol.
+        keep: the features are to be kept.
         canary: who answers some of the rows.
 
     Raises:
@@ -102,6 +106,7 @@ def answer(
         logged["versions"] = versions
     line = json.dumps(logged).encode() + b"\n" + shadow_line(answered, canary, logged)
     counted = unseen(scorer, asked.features)
+    kept = _kept(scorer, asked, name, now) if keep else b""
     if mlflow:
         document: dict[str, Any] = {"predictions": values}
     elif kind.startswith(ARROW) and JSON not in accept:
@@ -110,7 +115,8 @@ def answer(
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, told.schema) as stream:
             stream.write_table(told)
-        return Answer(sink.getvalue().to_pybytes(), ARROW, line, len(values), counted, versions)
+        data = sink.getvalue().to_pybytes()
+        return Answer(data, ARROW, line, len(values), counted, versions, kept)
     else:
         document = {
             "id": name,
@@ -126,7 +132,7 @@ def answer(
             document["probabilities"] = [dict(zip(names, s, strict=True)) for s in shares]
         if asked.ignored:
             document["ignored"] = asked.ignored
-    return Answer(json.dumps(document).encode(), JSON, line, len(values), counted, versions)
+    return Answer(json.dumps(document).encode(), JSON, line, len(values), counted, versions, kept)
 
 
 def _logged(
@@ -148,6 +154,17 @@ def _logged(
     return line, values, shares
 
 
+def _kept(scorer: Scorer, asked: Asked, name: str, now: float) -> bytes:
+    """It returns the line of a request's features, column by column; dates are nanoseconds."""
+    columns = {}
+    for column in scorer.columns:
+        values = asked.features[column].to_numpy()
+        values = values.astype("int64") if values.dtype.kind == "M" else values
+        columns[column] = values.tolist()
+    line = {"id": name, "at": now, "version": scorer.version, "columns": columns}
+    return json.dumps(line).encode() + b"\n"
+
+
 def refused(error: RequestRefused) -> Response:
     """It returns the answer to a request that is refused."""
     told = {"error": {"code": error.code, "message": str(error), "where": error.where}}
@@ -161,6 +178,7 @@ def application(
     log: PredictionLog,
     token: str | None = None,
     limits: Limits = Limits(),
+    inputs: PredictionLog | None = None,
 ) -> FastAPI:
     """It returns the web application of a served champion.
 
@@ -169,26 +187,23 @@ def application(
         log: where answers go first.
         token: what a request must bear; None for no token.
         limits: what a request may cost.
+        inputs: where features go, with nobody waiting for it; None to keep none.
     """
     pool, metrics = ThreadPoolExecutor(THREADS, "predict"), Metrics()
 
-    @contextlib.asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        watching = asyncio.create_task(_watch(served))
-        try:
-            yield
-        finally:
-            watching.cancel()
-            pool.shutdown(wait=False, cancel_futures=True)
-            await asyncio.to_thread(log.close)
-
-    app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
+    logs = [log] if inputs is None else [log, inputs]
+    app = FastAPI(
+        lifespan=lambda _: _life(served, pool, logs),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
     _add_looks(app, served, metrics, token)
 
     async def scored(request: Request, mlflow: bool) -> Response:
         scorer = served.scorer
         kind, accept = (request.headers.get(h, "") for h in ("content-type", "accept"))
-        how = kind, accept, mlflow, served.canary
+        how = kind, accept, mlflow, inputs is not None, served.canary
         made = await _within(request, pool, metrics, limits, scorer, how)
         try:
             await asyncio.wrap_future(log.append(made.line))
@@ -196,6 +211,8 @@ def application(
             _log.error("the prediction log cannot be written: %s", error)
             told = "The prediction log cannot be written, and nothing is answered without it."
             raise refusal(503, "not_logged", told) from None
+        if inputs is not None:
+            inputs.append(made.inputs)  # an answer does not wait for it
         metrics.rows.update(made.versions)
         metrics.unseen.update(made.unseen)
         return Response(made.body, 200, {"x-model-version": shown(made.versions)}, made.kind)
@@ -213,6 +230,20 @@ def application(
     return app
 
 
+@contextlib.asynccontextmanager
+async def _life(
+    served: ServedChampion, pool: ThreadPoolExecutor, logs: list[PredictionLog]
+) -> AsyncIterator[None]:
+    watching = asyncio.create_task(_watch(served))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        pool.shutdown(wait=False, cancel_futures=True)
+        for log in logs:
+            await asyncio.to_thread(log.close)
+
+
 async def _watch(served: ServedChampion) -> None:
     while True:
         await asyncio.sleep(LOOKS_EVERY)
@@ -225,7 +256,7 @@ async def _within(
     metrics: Metrics,
     limits: Limits,
     scorer: Scorer,
-    how: tuple[str, str, bool, Sharing | None],
+    how: tuple[str, str, bool, bool, Sharing | None],
 ) -> Answer:
     """It reads the body and computes the answer, within the limits.
 
@@ -234,7 +265,7 @@ async def _within(
     """
     if metrics.under_way > MOST_WAITING:
         raise refusal(503, "busy", "Too many requests are under way. Come again.")
-    kind, accept, mlflow, canary = how
+    kind, accept, mlflow, keep, canary = how
     until = asyncio.get_running_loop().time() + limits.seconds
     try:
         async with asyncio.timeout_at(until):
@@ -245,7 +276,7 @@ async def _within(
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout_at(until):
-            asked = scorer, kind, accept, body, mlflow, canary
+            asked = scorer, kind, accept, body, mlflow, keep, canary
             return await loop.run_in_executor(pool, answer, *asked)
     except TimeoutError:
         told = f"It was not answered within {limits.seconds:g} s. Send fewer rows at once."

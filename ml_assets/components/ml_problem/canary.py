@@ -62,7 +62,7 @@ def _asset(problem: Problem, folder: Path | None, key: dg.AssetKey) -> dg.Assets
         made = make_canary(round_)
         ml_assets.lake.note(problem.name, "canary", {"mark": here})
         reason = made.decision.reason if made.decision else "There is no canary."
-        context.log.info(f"{type(made.decision).__name__}: {reason} {made.live}".rstrip())
+        context.log.info(f"{type(made.decision).__name__}: {reason}")
         if made.written is not None:
             yield dg.MaterializeResult(metadata=metadata.of_canary(made))
             if made.written["event"] == PROMOTION:

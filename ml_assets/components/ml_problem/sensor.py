@@ -23,7 +23,7 @@ def build_sensor(problem: Problem, job: Any, stores: Stores) -> dg.SensorDefinit
     """It returns what watches a problem's source; None where nothing can be watched."""
     if problem.dataset.path is None and problem.dataset.asset is None:
         return None
-    on = problem.retrain.on_new_data
+    on = problem.retrain.on_new_data is True  # by rows: they are counted once they are in
     watch = _files if problem.dataset.path is not None else _upstream
 
     @dg.sensor(
