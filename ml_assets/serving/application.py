@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -101,57 +102,65 @@ def answer(
         at = min(said.wrong)
         raise refusal(422, "not_scored", f"{said.wrong[at]}.", row=at)
     name, now = uuid.uuid4().hex, time.time()
-    logged, values, shares = _logged(scorer, asked, said, name, now)
+    logged = _logged(scorer, asked, said, name, now)
     if answered.versions is not None:
         logged["versions"] = versions
     line = json.dumps(logged).encode() + b"\n" + shadow_line(answered, canary, logged)
     counted = unseen(scorer, asked.features)
     kept = _kept(scorer, asked, name, now) if keep else b""
+    data, told_as = _told(scorer, said, logged, versions, (kind, accept, mlflow))
+    if told_as == JSON and asked.ignored and not mlflow:
+        data["ignored"] = asked.ignored
+    written = data if isinstance(data, bytes) else json.dumps(data).encode()
+    return Answer(written, told_as, line, len(versions), counted, versions, kept)
+
+
+def _told(
+    scorer: Scorer,
+    said: Said,
+    logged: dict[str, Any],
+    versions: list[int],
+    how: tuple[str, str, bool],
+) -> tuple[Any, str]:
+    """It returns what is answered, as the client takes it, and what kind of content that is."""
+    (kind, accept, mlflow), name, at = how, logged["id"], stamp(logged["at"])
     if mlflow:
-        document: dict[str, Any] = {"predictions": values}
-    elif kind.startswith(ARROW) and JSON not in accept:
-        told = as_table(scorer, said, stamp(now), None, answered.versions).drop_columns(["wrong"])
-        told = told.replace_schema_metadata({"id": name})
+        return {"predictions": logged["predictions"]}, JSON
+    if kind.startswith(ARROW) and JSON not in accept:
+        table = as_table(scorer, said, at, None, np.array(versions)).drop_columns(["wrong"])
+        table = table.replace_schema_metadata({"id": name})
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, told.schema) as stream:
-            stream.write_table(told)
-        data = sink.getvalue().to_pybytes()
-        return Answer(data, ARROW, line, len(values), counted, versions, kept)
-    else:
-        document = {
-            "id": name,
-            "problem": scorer.problem,
-            "model_version": versions[0],
-            "scored_at": stamp(now),
-            "predictions": values,
-        }
-        if len(set(versions)) > 1:
-            document["model_versions"] = versions
-        if shares is not None:
-            names = [str(c) for c in scorer.classes]
-            document["probabilities"] = [dict(zip(names, s, strict=True)) for s in shares]
-        if asked.ignored:
-            document["ignored"] = asked.ignored
-    return Answer(json.dumps(document).encode(), JSON, line, len(values), counted, versions, kept)
+        with pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+        return sink.getvalue().to_pybytes(), ARROW
+    document = {
+        "id": name,
+        "problem": scorer.problem,
+        "model_version": versions[0],
+        "scored_at": at,
+        "predictions": logged["predictions"],
+    }
+    if len(set(versions)) > 1:
+        document["model_versions"] = versions
+    if logged["probabilities"] is not None:
+        names = [str(c) for c in scorer.classes]
+        shares = [dict(zip(names, s, strict=True)) for s in logged["probabilities"]]
+        document["probabilities"] = shares
+    return document, JSON
 
 
-def _logged(
-    scorer: Scorer, asked: Asked, said: Said, name: str, now: float
-) -> tuple[dict[str, Any], list[Any], list[list[float]] | None]:
-    """It returns the line for the log, and predictions and probabilities as JSON has them."""
-    values = plain(said.values)
-    shares = said.probabilities.tolist() if said.probabilities is not None else None
-    line = {
+def _logged(scorer: Scorer, asked: Asked, said: Said, name: str, now: float) -> dict[str, Any]:
+    """It returns the line for the log, with predictions and probabilities as JSON has them."""
+    return {
         "id": name,
         "at": now,
         "version": scorer.version,
         "inputs": asked.digests(),
         "keys": asked.keys,
-        "predictions": values,
+        "predictions": plain(said.values),
         "classes": list(scorer.classes),
-        "probabilities": shares,
+        "probabilities": said.probabilities.tolist() if said.probabilities is not None else None,
     }
-    return line, values, shares
 
 
 def _kept(scorer: Scorer, asked: Asked, name: str, now: float) -> bytes:
