@@ -168,6 +168,9 @@ def run(
             IN_ONE_PROCESS: "yes",
         },
     )
+    for waiting in stores_of(component).waiting:  # nothing was promoted
+        waiting.end()
+    stores_of(component).waiting.clear()
     say(f"  {'done' if result.success else 'failed'} in {time.perf_counter() - began:.1f} s\n")
     document = _document(component, run_id, watched, result.success) | {"otherwise": otherwise}
     wrong = [m for classes, m in watched.failed.values() if any(c in _WRONG_INPUT for c in classes)]

@@ -78,7 +78,9 @@ def open_instance(home: Home) -> Any:
     """It returns the Dagster instance that the UI shows."""
     from dagster import DagsterInstance
 
-    return DagsterInstance.from_config(str(home.dagster))
+    from ml_assets.event_log import keep_open
+
+    return keep_open(DagsterInstance.from_config(str(home.dagster)))
 
 
 def load() -> tuple[dict[str, Any], Any]:

@@ -154,7 +154,7 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(
                 key,
                 data_version=dg.DataVersion(made.entry.digest[:16]),
-                metadata=metadata.of_dataset(made, made.rows.head(metadata.PREVIEW_ROWS)),
+                metadata=metadata.of_dataset(made),
             )
         yield from checks.results(key, made.verdicts, context)
 
@@ -198,13 +198,7 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
                 yield dg.MaterializeResult(
                     asset_key=keys[part],
                     data_version=dg.DataVersion(made.digests[part][:16]),
-                    metadata=metadata.of_part(
-                        made,
-                        part,
-                        round_.stores.lake.head(
-                            made.entry, f"{part}.parquet", metadata.PREVIEW_ROWS
-                        ),
-                    ),
+                    metadata=metadata.of_part(made, part),
                 )
         for verdict in made.verdicts:
             part = "train" if verdict.name == "every_class_is_present" else "test"
