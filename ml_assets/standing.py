@@ -252,6 +252,29 @@ def approve(
     return entry
 
 
+def manifests(component: "MLProblem", storage_uri: str | None) -> list[dict[str, Any]]:
+    """It returns what KServe is told to serve: the champion, and then the canary, if there is one.
+
+    Raises:
+        NotMaterialized: there is no champion.
+        DeclarationError: the versions are where no cluster reaches them.
+        ModelRefused: the registry has no such version.
+    """
+    from ml_assets.manifest import location, percent_of, service
+    from ml_assets.round.predictions import canary_entry, scoring_entry
+
+    problem, stores = component.problem, stores_of(component)
+    tried = canary_entry(problem, stores)
+    told = []
+    for entry in [scoring_entry(problem.name, stores), *([tried] if tried else [])]:
+        version = stores.registry.version(problem.name, entry["version"])
+        tags = {**version.tags, "version": str(version.number)}
+        uri = location(tags, stores.registry.location(version), storage_uri)
+        percent = percent_of(entry["terms"]["share"]) if entry is tried else None
+        told.append(service(problem.name, version.number, entry["digest"], uri, percent))
+    return told
+
+
 def withdraw_canary(component: "MLProblem", why: str) -> dict[str, Any]:
     """It withdraws the canary, and returns the ledger's entry.
 

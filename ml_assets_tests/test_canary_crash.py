@@ -148,7 +148,7 @@ def killed(folder: Path) -> None:
             _ended(
                 lambda w=work, f=told: f.write_text(json.dumps(crash._steps(root, -1, w))) and None
             )
-            for i, step in enumerate(json.loads(told.read_text())):
+            for i, step in _chosen(json.loads(told.read_text())):
                 crash._back(ready, root)
                 pid = _forked(lambda w=work, i=i: crash._steps(root, i, w))
                 _, status = os.waitpid(pid, 0)
@@ -156,6 +156,12 @@ def killed(folder: Path) -> None:
                 _ended(
                     lambda w=work, b=before, s=step, t=what: {"what": t, **_survived(root, w, b, s)}
                 )
+
+
+def _chosen(steps: list[str]) -> list[tuple[int, str]]:
+    """It returns the steps from the ledger's line on, and a few of those before it."""
+    first = steps.index("before append")
+    return [(i, s) for i, s in enumerate(steps) if i >= first or i % 12 == 0]
 
 
 # ------------------------------------------------------------------------------------ two at once
@@ -207,13 +213,11 @@ def raced(folder: Path) -> None:
             _ended(lambda prepare=prepare: prepare(root))
             shutil.copytree(root, ready)
             before = len(crash._round(root, "").stores.ledger.entries("demo"))
-            for _ in range(2):
-                crash._back(ready, root)
-                barrier = multiprocessing.get_context("fork").Barrier(2, timeout=20)
-                pids = [_forked(lambda w=work, b=barrier: _met(root, w, b)) for work in pair]
-                ends = [os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]) for p in pids]
-                assert ends == [0, 0], (name, ends)
-                _ended(lambda name=name, b=before: {"pair": name, **_left(root, b)})
+            barrier = multiprocessing.get_context("fork").Barrier(2, timeout=20)
+            pids = [_forked(lambda w=work, b=barrier: _met(root, w, b)) for work in pair]
+            ends = [os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]) for p in pids]
+            assert ends == [0, 0], (name, ends)
+            _ended(lambda name=name, b=before: {"pair": name, **_left(root, b)})
 
 
 def _left(root: Path, before: int) -> dict[str, Any]:
@@ -270,7 +274,7 @@ def test_two_decisions_about_a_canary_at_once_lose_nothing(tmp_path: Path):
     told = _told("raced", tmp_path)
     left = [t for t in told if "pair" in t]
 
-    assert len(left) == 2 * len(PAIRS)
+    assert len(left) == len(PAIRS)
     for trial in left:
         if trial["pair"] == "a look and a rollback":  # to the champion that is: refused, or undone
             assert trial["events"] in (["promotion"], ["promotion", "rollback"]), trial

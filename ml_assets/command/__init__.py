@@ -21,7 +21,7 @@ from ml_assets.command.deciding import (
 )
 from ml_assets.command.declaring import check, import_, new
 from ml_assets.command.listing import listing
-from ml_assets.command.predicting import predict, serve
+from ml_assets.command.predicting import manifest, predict, serve
 from ml_assets.command.working import clean, run, ui
 
 
@@ -55,6 +55,7 @@ for _command in (
     reproduce,
     predict,
     serve,
+    manifest,
     quarantine,
     release,
     check,

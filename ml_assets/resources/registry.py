@@ -391,6 +391,13 @@ class Registry:
             ) from None
         return Version(number, tags["digest"], folder, tags)
 
+    def location(self, version: Version) -> str:
+        """It returns where a version's files are, as MLflow has it: a URL, or a folder."""
+        model_id = version.tags["ml_assets.model_id"]
+        file = self._file()
+        known = file.model_location(model_id) if file else None
+        return known or str(self.client.get_logged_model(model_id).artifact_location)
+
     def registered(self, problem: str, **tags: str) -> Version | None:
         """It returns the newest version that carries all these tags, or None."""
         if file := self._file():

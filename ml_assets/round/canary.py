@@ -113,7 +113,7 @@ def _looked(round_: Round) -> CanaryMade | None:
         else:
             found = at_look(asked, terms, len(standing.looked_at) + 1)
     decision = decide(terms, standing, found)
-    verdicts = _verdicts(decision, standing, rows.told if rows else "")
+    verdicts = verdicts_of(decision, standing, rows.told if rows else "")
     if isinstance(decision, Promote):
         asked_again, unfit = _asked_again(round_, start)
         verdicts += asked_again
@@ -152,7 +152,10 @@ def _compared(round_: Round, rows: Labelled) -> Comparison | str:
     return compare(metric, rows.truth, rows.one, rows.other, rows.target, ASKED, by, seed)
 
 
-def _verdicts(decision: Promote | Withdraw | Wait, standing: Standing, told: str) -> list[Verdict]:
+def verdicts_of(
+    decision: Promote | Withdraw | Wait, standing: Standing, told: str
+) -> list[Verdict]:
+    """It returns what is claimed of a canary: that it can be compared, and is not worse."""
     worse = isinstance(decision, Withdraw) and decision.finding == "not better"
     evidence = {"labelled_rows": standing.rows, "looks": len(standing.looked_at)}
     can = f"Both were asked about {standing.rows:,} labelled live rows. {told}".rstrip()
