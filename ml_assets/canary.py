@@ -5,9 +5,9 @@ whose label has come, whoever answered it, and compared row by row: the paired t
 `comparison`, which sees far smaller differences than two groups of different rows would show.
 
 It is looked at more than once, and each look is a chance for luck to look like skill.  So the
-chance of error is spent over the looks (Lan & DeMets 1983): look k comes when there are
-`min_rows` · 2^(k-1) rows, and errs with at most α/(k(k+1)), which add up to α however many looks
-there are; nothing is assumed of how the looks depend on each other.  Looks in geometric progression
+chance of error is spent over the looks (Lan & DeMets 1983): the first comes at `min_rows` rows, each
+after that when they have doubled; look k errs with at most α/(k(k+1)), which add up to α however many
+looks there are; nothing is assumed of how the looks depend on each other.  Looks in geometric progression
 with such a series are the stitching of Howard, Ramdas, McAuliffe & Sekhon (2021).
 """
 
@@ -89,9 +89,9 @@ class Standing:
     trouble: str = ""
 
 
-def rows_needed(terms: Terms, looks: int) -> int:
-    """It returns how many labelled rows the next look needs, after so many looks."""
-    return terms.min_rows * 2**looks
+def rows_needed(terms: Terms, looked_at: Sequence[int]) -> int:
+    """It returns how many labelled rows the next look needs: twice those that the last one had."""
+    return 2 * looked_at[-1] if looked_at else terms.min_rows
 
 
 def confidence_at(terms: Terms, look: int) -> float:
@@ -111,7 +111,7 @@ def is_due(terms: Terms, standing: Standing) -> bool:
     """
     if standing.trouble:
         return False
-    if standing.rows >= rows_needed(terms, len(standing.looked_at)):
+    if standing.rows >= rows_needed(terms, standing.looked_at):
         return True
     seen = max(standing.looked_at, default=0)
     return is_over(terms, standing) and standing.rows >= max(terms.min_rows, seen + 1)
@@ -202,9 +202,9 @@ def decide(terms: Terms, standing: Standing, found: Comparison | None) -> Promot
         return Withdraw(f"Its time is over: {_so_far(terms, standing, found)}", "inconclusive")
     if standing.trouble:
         return Wait(standing.trouble)
-    looks = len(standing.looked_at) + (found is not None)
-    needed = rows_needed(terms, looks)
-    which = "first" if looks == 0 else "next"
+    looked_at = [*standing.looked_at, *([standing.rows] if found is not None else [])]
+    needed = rows_needed(terms, looked_at)
+    which = "next" if looked_at else "first"
     before = f"Than the champion it is {told(found)}. " if found is not None else ""
     return Wait(
         f"{before}{standing.rows:,} labelled rows so far; the {which} look at it needs {needed:,}."

@@ -44,7 +44,7 @@ def standing(rows: int = 0, days: float = 1, trouble: str = "", *looked_at: int)
 
 
 def test_looks_come_when_the_rows_have_doubled():
-    assert [rows_needed(TERMS, k) for k in range(4)] == [100, 200, 400, 800]
+    assert [rows_needed(TERMS, seen) for seen in ((), (100,), (100, 250))] == [100, 200, 500]
     assert not is_due(TERMS, standing(99))
     assert is_due(TERMS, standing(100))
     assert not is_due(TERMS, standing(199, 1, "", 100))
@@ -92,7 +92,7 @@ def lives(looks: int, spends: bool) -> float:
     for _ in range(2000):
         gains = random.normal(size=100 * 2 ** (looks - 1))
         for k in range(1, looks + 1):
-            rows = gains[: rows_needed(TERMS, k - 1)]
+            rows = gains[: 100 * 2 ** (k - 1)]
             spread = 1.96 / np.sqrt(len(rows))
             seen = found("inconclusive", float(rows.mean()), spread)
             promoted += (at_look(seen, TERMS, k).low if half else seen.low) > 0

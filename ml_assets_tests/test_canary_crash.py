@@ -34,7 +34,7 @@ from ml_assets_tests.test_canary_round import Life, begun, canaried
 from ml_assets_tests.test_crash import ROOT, _ended, _forked
 from ml_assets_tests.test_promotion_race import _met
 
-NOW = 1_800_000_100.0
+NOW = 1_790_000_100.0
 BETTER, OTHER = canaried(SEES_ALL), canaried(SEES_A)
 
 

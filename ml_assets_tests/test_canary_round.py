@@ -1,12 +1,16 @@
 """A canary's life: started by a round, asked about live rows as labels come, promoted or withdrawn."""
 
+import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from ml_assets import standing, verification
 from ml_assets.canary import Start, Wait, Withdraw
@@ -64,7 +68,7 @@ class Life:
 
     project: Project
     problem: Problem
-    now: float = 1_800_000_000.0
+    now: float = 1_790_000_000.0
     waiting: list[tuple[str, pd.DataFrame]] = field(default_factory=list)
     files: int = 0
 
@@ -420,3 +424,54 @@ def test_the_guard_of_the_aliases_puts_the_canary_back(tmp_path: Path):
     assert life.pointed == (1, None)
     assert mend(stores, "demo", life.now) is None
     assert standing.canary(stores.ledger.entries("demo")) is None
+
+
+# ------------------------------------------------------------------------------------- in Dagster
+
+
+def _tick(life: Life, sensor: Any) -> Any:
+    context = dg.build_sensor_context(instance=life.project.instance)
+    return sensor(context)
+
+
+def test_its_sensor_asks_for_a_look_when_labels_came_and_the_job_promotes(tmp_path: Path):
+    life = begun(tmp_path, SEES_B, SEES_ALL, promotion={"longest": "52w"})
+    project = life.project
+    definitions = project.definitions(life.problem)
+    sensor = definitions.resolve_sensor_def("demo_canary_is_due")
+    job = definitions.resolve_job_def("demo_canary")
+    life.now = time.time()
+    life.score(500)
+    asked = _tick(life, sensor)
+    assert len(asked.run_requests) == 1
+    project.here()
+    assert job.execute_in_process(instance=project.instance).success
+    assert "was looked at" in _tick(life, sensor).skip_reason.skip_message
+    life.label()
+    assert len(_tick(life, sensor).run_requests) == 1
+
+    done = job.execute_in_process(instance=project.instance)
+
+    assert done.success
+    events = done.get_asset_materialization_events()
+    shown = {e.asset_key.path[-1]: e.step_materialization_data.materialization for e in events}
+    assert set(shown) == {"canary", "production_model"}
+    assert shown["canary"].metadata["event"].value == "promotion"
+    assert shown["canary"].metadata["labelled_rows"].value == 500
+    assert project.champion() == (2, 2)
+    assert "has no canary" in str(_tick(life, sensor))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dataset": {"key": None}}, "declares no `key`"),
+        ({"promotion": {"mode": "automatic", "share": 0.2}}, "`share` is a canary's"),
+        ({"promotion": {"mode": "canary", "share": 0.7}}, "less than or equal to 0.5"),
+        ({"promotion": {"mode": "canary", "longest": "soon"}}, "no length of time"),
+        ({"promotion": {"mode": "canray"}}, "Did you mean `canary`?"),
+    ],
+)
+def test_terms_that_make_no_sense_are_refused(changes: dict[str, Any], words: str):
+    with pytest.raises(ValidationError, match=re.escape(words)):
+        declared(**{"promotion": {"mode": "canary"}, **changes})

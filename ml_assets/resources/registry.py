@@ -38,6 +38,8 @@ _SETTINGS = {
     "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    # A server that is down is noticed within seconds, not minutes: decisions hold a lock.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
 
 
