@@ -262,7 +262,9 @@ def play(root: Path, port: int) -> None:
                     60,
                 )
                 now = ready(port + i)
-                say(f"{name}: the server answers with version {now['model_version']}, {now}")
+                say(
+                    f"{name}: the server answers with version {now['model_version']}, canary {now['canary']}"
+                )
     ends = decided(root)
     say(f"what became of them: {ends}")
     assert ends == {
