@@ -1,6 +1,11 @@
 """A canary's life: started by a round, asked about live rows as labels come, promoted or withdrawn."""
 
+import contextlib
+import json
 import re
+import shutil
+import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -17,6 +22,8 @@ from ml_assets.canary import Start, Wait, Withdraw
 from ml_assets.errors import ModelRefused, PromotionRefused
 from ml_assets.problem import Problem
 from ml_assets.promotion import Hold, Promote
+from ml_assets.resources.home import Home
+from ml_assets.resources.stores import open_stores
 from ml_assets.round import Round, canary, rollback
 from ml_assets.round.alias import mend
 from ml_assets.round.canary import CanaryMade, approve_canary, make_canary, withdraw
@@ -118,7 +125,44 @@ class Life:
 
 
 def begun(root: Path, champion: Any, challenger: Any, **given: Any) -> Life:
-    """A champion, and a canary beside it."""
+    """A champion, and a canary beside it: made once, and copied for whoever asks for the same."""
+    key = json.dumps([champion, challenger, given])
+    if key not in _BEGUN:
+        ready = Path(tempfile.mkdtemp(prefix="ml_assets_tests_")) / "ready"
+        ready.mkdir()
+        _BEGUN[key] = _begun(ready, champion, challenger, **given)
+    first = _BEGUN[key]
+    shutil.copytree(first.project.root, root, dirs_exist_ok=True)
+    _moved(root / ".ml_assets/mlflow/mlflow.db", str(first.project.root), str(root))
+    return Life(Copied(root), first.problem)
+
+
+_BEGUN: dict[str, Life] = {}
+
+
+class Copied(Project):
+    """A project whose folder was copied from another."""
+
+    def __post_init__(self) -> None:
+        self.stores = open_stores(Home(self.root, self.root / ".ml_assets"))
+
+
+def _moved(database: Path, before: str, now: str) -> None:
+    """It writes into MLflow's database that its files are elsewhere: it notes whole paths."""
+    places = {
+        "experiments": ["artifact_location"],
+        "runs": ["artifact_uri"],
+        "logged_models": ["artifact_location"],
+        "model_versions": ["source", "storage_location"],
+    }
+    with contextlib.closing(sqlite3.connect(database)) as opened, opened:
+        for table, columns in places.items():
+            for column in columns:
+                change = f"update {table} set {column} = replace({column}, ?, ?)"
+                opened.execute(change, (before, now))
+
+
+def _begun(root: Path, champion: Any, challenger: Any, **given: Any) -> Life:
     project = Project(root)
     arrive(rows(), root / "landing" / "first.csv")
     (root / "inbox").mkdir()
