@@ -186,6 +186,9 @@ def run(
                 "dagster/max_retries": "0",  # whoever started it sees how it ended
             },
         )
+    for waiting in stores_of(component).waiting:  # nothing was promoted
+        waiting.end()
+    stores_of(component).waiting.clear()
     say(f"  {'done' if result.success else 'failed'} in {time.perf_counter() - began:.1f} s\n")
     document = _document(component, run_id, watched, result.success) | {"otherwise": otherwise}
     wrong = [m for classes, m in watched.failed.values() if any(c in _WRONG_INPUT for c in classes)]
@@ -284,7 +287,7 @@ def _document(
         "errors": {step: message for step, (_, message) in watched.failed.items()},
         "links": [
             f"{DAGSTER_UI}/runs/{run_id}",
-            f"{DAGSTER_UI}/asset-groups  (group {problem.name})",
+            f"{DAGSTER_UI}/assets/{problem.name}/challenger",
             f"{stores.registry.ui}/#/models/{problem.name}",
         ],
     }

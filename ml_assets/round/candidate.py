@@ -26,8 +26,8 @@ from ml_assets.round import CARD, Made, Round
 from ml_assets.round import card as cards
 from ml_assets.round.split import SplitMade, current_split, part_rows
 from ml_assets.tuning import Tuned, folds, tune
-from ml_assets.user_code import source_digest
-from ml_assets.verification import MODEL_FILE, load_verified
+from ml_assets.user_code import is_loaded, source_digest
+from ml_assets.verification import MODEL_FILE, Waiting, load_verified
 
 MOST_AT_ONCE = 4  # each holds a model, and what fitting needs
 
@@ -137,6 +137,11 @@ def _fit_together(round_: Round, split: SplitMade) -> None:
         key = candidate_key(round_, declared, split)
         if key not in fits and round_.find("candidate", key) is None:
             todo[key] = (name, declared)
+    if not todo:
+        return
+    clean = round_.problem.dataset.loader is None and not is_loaded()
+    if clean and not round_.stores.waiting:
+        round_.stores.waiting.append(Waiting())
     if len(todo) < 2:
         return
     for part in ("train", "validation"):  # read once, and not by each thread

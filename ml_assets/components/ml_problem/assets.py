@@ -128,8 +128,10 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         dg.AssetSpec(
             key,
             deps=[upstream] if upstream else None,
-            description=f"The accepted rows of `{declared.source}`, in versions. Gates ask them "
-            "before anything is learned; rows that fail one never become a version.",
+            description=f"The accepted rows of `{declared.source}`, in versions.\n\n"
+            "Gates ask them before anything is learned; rows that fail one never become a version. "
+            "**Red** means that the version before stays: the check says which rule, which rows, and "
+            "what to do. The metadata show what came now, the columns, and the classes.",
             code_version=_code(declared, source_digest(declared.loader or "", folder)),
             metadata={"contract": checks.contract_schema(problem)},
             skippable=True,
@@ -137,7 +139,11 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         )
     ]
     if landing:
-        told = "Batches that were refused, with the reason. They are kept, and stop no others."
+        told = (
+            "Batches that were refused, with the reason. They are kept, and stop no others.\n\n"
+            "Put a corrected file in the place of one, or let it in as it is: "
+            f"`ml-assets release {problem.name} FILE --why TEXT`."
+        )
         shared = common(problem, {"csv"})
         code = _code(declared)
         specs.append(
@@ -171,7 +177,7 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(
                 key,
                 data_version=dg.DataVersion(made.entry.digest[:16]),
-                metadata=metadata.of_dataset(made, made.rows.head(metadata.PREVIEW_ROWS)),
+                metadata=metadata.of_dataset(made),
             )
         yield from checks.results(key, made.verdicts, context)
 
@@ -193,7 +199,8 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
             dg.AssetSpec(
                 keys[part],
                 deps=[key_of(problem, "dataset")],
-                description=purpose[part] + " A row's part follows from what it says.",
+                description=purpose[part] + " A row's part follows from what it says, so no row "
+                "changes sides when others arrive before or after it.",
                 code_version=version,
                 skippable=True,
                 **common(problem, {"parquet"}),
@@ -217,13 +224,7 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
                 yield dg.MaterializeResult(
                     asset_key=keys[part],
                     data_version=dg.DataVersion(made.digests[part][:16]),
-                    metadata=metadata.of_part(
-                        made,
-                        part,
-                        round_.stores.lake.head(
-                            made.entry, f"{part}.parquet", metadata.PREVIEW_ROWS
-                        ),
-                    ),
+                    metadata=metadata.of_part(made, part),
                 )
         for verdict in made.verdicts:
             part = "train" if verdict.name == "every_class_is_present" else "test"
@@ -244,7 +245,9 @@ def _candidate(
         key=key,
         deps=[key_of(problem, "split", "train"), key_of(problem, "split", "validation")],
         description=f"`{declared.estimator}`, fitted on train together with its transform "
-        f"(`{transform}`). A failed fit is red here and does not stop the others.",
+        f"(`{transform}`).\n\nIts metrics here are of validation; test is not read. A failed fit is "
+        "red here and does not stop the others. **Reused** means that data, parameters, code and "
+        "libraries are those of before. `card` is its page: curves, slices, worst rows.",
         code_version=_code(
             declared, transform, sources, problem.class_weight, problem.threshold, problem.seed
         ),
@@ -370,7 +373,9 @@ def _evaluation(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
 
     @dg.graph_asset(
         key=key_of(problem, "evaluation"),
-        description="The leaderboard: every candidate's metrics on validation. Test is not read.",
+        description="The leaderboard: every candidate's metrics on validation, best first; the "
+        "winner is scored on test next. Test is not read here. A candidate that failed stands at "
+        "the end, with its error.",
         ins={n: dg.AssetIn(key, dagster_type=dg.Nothing) for n, key in after.items()},
         **shared,
     )
@@ -386,8 +391,9 @@ def _challenger(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
     @dg.asset(
         key=key,
         deps=[key_of(problem, "evaluation"), key_of(problem, "split", "test")],
-        description="The leader of this round, scored on test, asked by every gate, and "
-        "registered as a version. The alias `challenger` moves to it only if the gates hold.",
+        description="The leader of this round, scored once on test, asked by every gate, and "
+        "registered as a version in MLflow.\n\n**A red check** means unfit: it cannot become champion, "
+        "whoever starts the next run. The alias `challenger` moves to it only if the gates hold.",
         code_version=_code(problem.gates, problem.select),
         output_required=False,
         required_resource_keys={RESOURCE, resource_of(problem)},
@@ -423,9 +429,11 @@ def _production_model(problem: Problem, folder: Path | None) -> dg.AssetsDefinit
     @dg.asset(
         key=key,
         deps=[key_of(problem, "challenger")],
-        description="The champion. A materialization means that it changed. Every gate is asked "
-        "again here, whoever starts it; a challenger that is fit but not better is held, and "
-        "production stays as it is.",
+        description="The champion. A materialization means that it changed.\n\nEvery gate is asked "
+        "again here, whoever starts it; then champion and challenger are compared on the same rows "
+        "of test. **Held** (green, not materialized, `beats_the_champion` warns) means fit but not "
+        f"better: production stays as it is. Back to the one before: the job "
+        f"`{problem.name}_rollback`.",
         code_version=_code(problem.gates, problem.promotion),
         output_required=False,
         required_resource_keys={RESOURCE, resource_of(problem)},

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import dagster as dg
 from pydantic import BaseModel
@@ -95,7 +95,7 @@ class MLProblem(dg.Component):
             sensors.append(scorer)
         if self.problem.promotion.mode == "approval":
             sensors.append(build_approvals(self.problem, decisions[-1], stores))
-        return dg.Definitions(
+        made = dg.Definitions(
             assets=assets,
             jobs=jobs,
             sensors=sensors,
@@ -105,3 +105,13 @@ class MLProblem(dg.Component):
                 resource_of(self.problem): build_parameters(self.problem),
             },
         )
+        code = self._code()
+        return made.map_asset_specs(func=lambda s: s.merge_attributes(metadata=code))
+
+    def _code(self) -> dict[str, Any]:
+        """It returns where the UI finds the team's own code; Dagster itself adds defs.yaml."""
+        code = self.folder / "model.py" if self.folder else None
+        if code is None or not code.is_file():
+            return {}
+        found = dg.LocalFileCodeReference(file_path=str(code), line_number=1, label="model.py")
+        return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[found])}
