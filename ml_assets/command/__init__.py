@@ -64,7 +64,7 @@ def main() -> None:
 
 SECTIONS = {
     "Declare a problem": ("new", "import", "check", "list"),
-    "Work": ("run", "ui", "clean"),
+    "Work": ("run", "ui", "alert", "clean"),
     "Look": ("status", "history", "inspect", "quarantine"),
     "Decide": ("approve", "override", "release", "rollback"),
     "Use and prove the champion": ("predict", "serve", "reproduce"),

@@ -17,7 +17,7 @@ from ml_assets_tests.e2e.served import CHECKOUT, Served, descendants, free_port,
 from ml_assets_tests.problems import arrive, rows
 from ml_assets_tests.receivers import mail_server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 YAML = """\
 type: ml_assets.components.MLProblem
