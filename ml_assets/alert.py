@@ -8,12 +8,14 @@ when its sentence changes, not each night; one that stops is told of each time i
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ml_assets.digest import digest_of
 from ml_assets.problem.operation import Happening
 
-TITLES: dict[Happening, str] = {
+Kind = Happening | Literal["test"]
+TITLES: dict[Kind, str] = {
+    "test": "test message",
     "run_failed": "run failed",
     "gate_failed": "gate failed",
     "drift": "drift",
@@ -49,7 +51,7 @@ class Event:
         links: where to look, by name.
     """
 
-    kind: Happening
+    kind: Kind
     problem: str
     key: str
     at: float
@@ -64,8 +66,7 @@ class Event:
             (str(self.facts[f]) for f in ("gate", "file", "version") if f in self.facts), ""
         )
         about = f"version {about}" if about.isdigit() else about
-        title = "test message" if self.facts.get("test") else TITLES[self.kind]
-        return f"[{self.problem}] {title}" + (f": {about}" if about else "")
+        return f"[{self.problem}] {TITLES[self.kind]}" + (f": {about}" if about else "")
 
     @property
     def text(self) -> str:
@@ -232,12 +233,6 @@ def of_batch(
 
 def trial(problem: str, at: float, where: Where) -> Event:
     """It returns an event that only shows that messages arrive."""
-    return Event(
-        "run_failed",
-        problem,
-        digest_of("test", problem, at),
-        at,
-        "This is a test: nothing happened, and messages arrive.",
-        {"test": "yes"},
-        {"Dagster": where.dagster, "MLflow": where.mlflow},
-    )
+    sentence = "This is a test: nothing happened, and messages arrive."
+    links = {"Dagster": where.dagster, "MLflow": where.mlflow}
+    return Event("test", problem, digest_of("test", problem, at), at, sentence, links=links)
