@@ -32,9 +32,10 @@ def ci(
     run: Path | None,
     as_json: bool,
 ) -> None:
-    """Write a GitHub workflow that trains, and rolls out after the gates.
+    """Write a GitHub workflow that trains.
 
-    It goes to .github/workflows/train_NAME.yml, and is yours from then on. The other options are
+    Its gate is the exit status of `run`; an image and a roll-out follow only when the champion
+    changed. It goes to .github/workflows/train_NAME.yml, and is yours from then on. The other options are
     what its steps use.
 
     \b
