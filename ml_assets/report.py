@@ -1,5 +1,6 @@
 """A report: what a run came to, and how a problem stands, in words for people."""
 
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
@@ -306,3 +307,44 @@ def alert_text(document: dict[str, Any]) -> str:
     lines = [f"sent: {said}" for said in document["sent"]]
     lines += [f"not sent: {said}" for said in document["troubles"]]
     return "\n".join(lines) or "Nothing happened since they were told last."
+
+
+def replay_text(document: dict[str, Any]) -> str:
+    """It returns what each policy made of a history: window by window, and counted."""
+    policies, metric = document["policies"], document["metric"]
+    better = "greater" if document["greater_is_better"] else "smaller"
+    ends = ["the start", *(str(w["last"])[:16] for w in document["windows"][1:])]
+    wide = max(map(len, ends))
+    heads = "".join(f"{p['name']:>9} " for p in policies)
+    lines = [
+        f"{document['problem']}: live {metric} in each window ({better} is better)",
+        "",
+        f"{'':>3} {'until':<{wide}} {'rows':>7} {heads}".rstrip(),
+    ]
+    for window, end in zip(document["windows"], ends, strict=True):
+        cells = "".join(_replay_cell(p["steps"][window["number"]]) for p in policies)
+        line = f"{window['number']:>3} {end:<{wide}} {window['rows']:>7,} {cells}"
+        lines.append(line.rstrip())
+    lines += [
+        "",
+        "  + promoted after the window, = held, x refused, ! alarm in the window",
+        "",
+        f"{'':<11}{'mean':>9}{'retrained':>11}{'promoted':>10}{'held':>6}{'refused':>9}"
+        f"{'alarms':>8}{'fit s':>8}",
+    ]
+    for p in policies:
+        mean = f"{p['mean']:.4g}" if p["mean"] is not None else "–"
+        counts = f"{p['retrainings']:>11}{p['promotions']:>10}{p['holds']:>6}{p['refusals']:>9}"
+        counts += f"{p['alarms']:>8}{p['fit_seconds']:>8.1f}"
+        lines.append(f"{p['name']:<11}{mean:>9}{'' if p['name'] == 'oracle' else counts}")
+    lines += [""] + [f"{p['name']}: {p['told']}." for p in policies] + [""]
+    lines += [c["sentence"] for c in document["comparisons"]]
+    lines += ["", *document["told"]] if document["told"] else []
+    wrapped = [textwrap.fill(line, 80) if len(line) > 80 else line for line in lines]
+    return "\n".join(wrapped)
+
+
+def _replay_cell(step: dict[str, Any]) -> str:
+    value = f"{step['score']:.4g}" if step["score"] is not None else "–"
+    fate = {"promoted": "+", "held": "=", "refused": "x", "": " "}[step["fate"]]
+    return f"{value:>8}{fate}{'!' if step['alarms'] else ' '}"

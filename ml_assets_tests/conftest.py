@@ -24,6 +24,7 @@ SLOW = (
     "test_ensemble.py",
     "test_inspection.py",
     "test_examples.py",
+    "test_replaying.py",
 )
 
 

@@ -23,6 +23,7 @@ from ml_assets.command.declaring import check, import_, new
 from ml_assets.command.listing import completion, listing
 from ml_assets.command.predicting import predict, serve
 from ml_assets.command.publishing import ci
+from ml_assets.command.replaying import replay
 from ml_assets.command.telling import alert
 from ml_assets.command.working import clean, run, ui
 
@@ -68,7 +69,7 @@ SECTIONS = {
     "Work": ("run", "ui", "alert", "clean"),
     "Look": ("status", "history", "inspect", "quarantine"),
     "Decide": ("approve", "override", "release", "rollback"),
-    "Use and prove the champion": ("predict", "serve", "reproduce"),
+    "Use and prove the champion": ("predict", "serve", "reproduce", "replay"),
     "For the shell": ("completion",),
 }
 
@@ -84,6 +85,7 @@ for _command in (
     override,
     inspect,
     reproduce,
+    replay,
     predict,
     serve,
     quarantine,

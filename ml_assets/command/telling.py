@@ -25,9 +25,9 @@ from ml_assets.errors import MLAssetsError
 )
 @json_option
 def alert(name: str, test: bool, as_json: bool) -> None:
-    """Send what happened to whom `alerts` names.
+    """Tell whom `alerts` names what happened since the last time.
 
-    It sends what they were not told yet. While `ml-assets ui` runs, its daemon does this every half minute; this is for machines without
+    While `ml-assets ui` runs, its daemon does this every half minute; this is for machines without
     one, such as CI. It ends with status 1 when a message could not be delivered; that one waits.
 
     \b

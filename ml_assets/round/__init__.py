@@ -52,6 +52,11 @@ class Round:
     together: tuple[str, ...] = ()
     again: bool = False
 
+    @property
+    def rehearses(self) -> bool:
+        """Whether nothing of it lasts: it is decided as ever, and no page or picture is made."""
+        return not self.stores.registry.lasting
+
     def find(self, noun: str, key: str) -> Entry | None:
         """It returns what this problem's lake has under a key, or None.
 

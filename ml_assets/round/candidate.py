@@ -98,6 +98,8 @@ def make_candidate(round_: Round, name: str) -> CandidateMade:
 
 def _page(round_: Round, split: SplitMade, entry: Entry, said: Predictions | None) -> Entry | None:
     """It returns the card of a candidate that was fitted now, laid beside its run in MLflow."""
+    if round_.rehearses:
+        return None
     key = cards.key_of_candidate(entry)
     page = cards.found(round_, key)
     if page is None and said is not None:
