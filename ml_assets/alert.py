@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ml_assets.digest import digest_of
 from ml_assets.problem.operation import Happening
+from ml_assets.promotion import AWAITING
 
 Kind = Happening | Literal["test"]
 TITLES: dict[Kind, str] = {
@@ -21,6 +22,7 @@ TITLES: dict[Kind, str] = {
     "drift": "drift",
     "batch_quarantined": "batch quarantined",
     "champion_changed": "champion changed",
+    "approval_awaited": "waits for approval",
     "rollback": "rolled back",
     "override": "gate overridden",
     "alias_repaired": "alias was moved by hand",
@@ -210,6 +212,8 @@ def of_run(
 def of_entry(problem: str, entry: Mapping[str, Any], where: Where) -> Event | None:
     """It returns what a line of the ledger has to tell, or None."""
     kind = OF_ENTRIES.get(entry["event"])
+    if entry["event"] == "hold" and f" {entry['version']} {AWAITING}" in str(entry.get("reason")):
+        kind = "approval_awaited"
     if kind is None:
         return None
     known = ("version", "previous", "candidate", "gate", "until", "actor", "model_digest")
