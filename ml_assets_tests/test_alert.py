@@ -122,7 +122,7 @@ def test_a_challenger_that_waits_for_approval_is_told_of():
 
 
 def test_sending_stops_in_time_and_goes_on_in_the_next_go(tmp_path: Path):
-    box, clock = Outbox(tmp_path), iter(range(0, 10_000, 20))
+    box, clock = Outbox(tmp_path), iter(range(0, 10_000, 5))
     several = {k: [replace(said(), id=k)] for k in "abcde"}
     box.put(several, {}, 0.0)
 
