@@ -23,12 +23,15 @@ TITLES: dict[Kind, str] = {
     "batch_quarantined": "batch quarantined",
     "champion_changed": "champion changed",
     "approval_awaited": "waits for approval",
+    "canary": "canary",
     "rollback": "rolled back",
     "override": "gate overridden",
     "alias_repaired": "alias was moved by hand",
 }
 OF_ENTRIES: dict[str, Happening] = {
     "promotion": "champion_changed",
+    "canary started": "canary",
+    "canary withdrawn": "canary",
     "rollback": "rollback",
     "override": "override",
     "alias repaired": "alias_repaired",

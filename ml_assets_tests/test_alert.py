@@ -121,6 +121,16 @@ def test_a_challenger_that_waits_for_approval_is_told_of():
     )
 
 
+@pytest.mark.parametrize("what", ["canary started", "canary withdrawn"])
+def test_a_canary_is_told_of_with_its_reason(what: str):
+    entry = {"event": what, "number": 1, "at": 1.0, "version": 7, "reason": "Worse by 0.1."}
+    event = of_entry("demo", entry, WHERE)
+
+    assert event is not None
+    assert (event.kind, event.subject) == ("canary", "[demo] canary: version 7")
+    assert event.text.startswith("Worse by 0.1.")
+
+
 def test_sending_stops_in_time_and_goes_on_in_the_next_go(tmp_path: Path):
     box, clock = Outbox(tmp_path), iter(range(0, 10_000, 5))
     several = {k: [replace(said(), id=k)] for k in "abcde"}

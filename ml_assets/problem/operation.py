@@ -16,6 +16,7 @@ Happening = Literal[
     "batch_quarantined",
     "champion_changed",
     "approval_awaited",
+    "canary",
     "rollback",
     "override",
     "alias_repaired",
@@ -27,6 +28,7 @@ HAPPENINGS: tuple[Happening, ...] = (
     "batch_quarantined",
     "champion_changed",
     "approval_awaited",
+    "canary",
     "rollback",
     "override",
     "alias_repaired",
@@ -168,7 +170,7 @@ class LimitsDeclaration(Declaration):
 
     def of(self, noun: str) -> float | None:
         """It returns the limit of an asset by its noun, in seconds; None for none."""
-        limit: float | None = getattr(self, noun)
+        limit: float | None = getattr(self, noun, None)
         return limit
 
 
