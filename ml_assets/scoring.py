@@ -3,6 +3,8 @@
 No row is dropped: one that cannot be scored keeps its place, with the reason and no prediction.
 """
 
+from __future__ import annotations
+
 import os
 import uuid
 from collections import Counter
@@ -10,20 +12,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.candidate import Predictions, predict
 from ml_assets.data_file import lines_of, read_through
 from ml_assets.dataset import Target
 from ml_assets.errors import CandidateError, DatasetError, did_you_mean, shortened
+from ml_assets.later import later
 from ml_assets.problem import ColumnContract, DatasetDeclaration
 from ml_assets.rows import as_frame
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+else:
+    np = later("numpy")
+    pd = later("pandas")
+    pa = later("pyarrow", "pyarrow.csv")
+    pq = later("pyarrow.parquet")
 
 MOST_TOLD = 1000  # wrong rows that are told with their lines; the output says it of every one
 AT_ONCE = 50_000  # rows that a model is asked at a time
@@ -32,10 +40,10 @@ FEW = 100  # rows that Python goes through before pandas has begun
 MOST_ASKED_AGAIN = 500
 _NUMBERS = ("int64", "float64")
 _ARROW = {
-    "int64": pa.int64(),
-    "float64": pa.float64(),
-    "bool": pa.bool_(),
-    "datetime64[ns]": pa.timestamp("us"),
+    "int64": "int64",
+    "float64": "double",
+    "bool": "bool",
+    "datetime64[ns]": "timestamp[us]",
 }
 _EXPECTED = {"int64": "a number", "float64": "a number", "bool": "true or false"}
 _TRUTH = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
@@ -369,7 +377,7 @@ class FileScored:
 
 # What lets another version answer some rows of a piece: given the rows, their features and what was
 # said of them, it changes that, and returns who answered each row; None for the version alone.
-Share = Callable[[pa.Table, pd.DataFrame, Said], np.ndarray | None]
+Share = Callable[["pa.Table", "pd.DataFrame", Said], "np.ndarray | None"]
 
 
 def score_file(
@@ -414,7 +422,7 @@ def score_file(
 
 def read_as(scorer: Scorer) -> dict[str, pa.DataType]:
     """It returns the types that the features have where a file is read."""
-    known = {n: _ARROW.get(k, pa.string()) for n, k in scorer.columns.items()}
+    known = {n: pa.type_for_alias(_ARROW.get(k, "string")) for n, k in scorer.columns.items()}
     return known | {n: pa.string() for n in known if scorer.rule(n).type == "boolean"}
 
 

@@ -5,19 +5,26 @@ server and every batch agrees, and another canary gets another share.  Whatever 
 answer, the champion does.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
+from ml_assets.later import later
 from ml_assets.scoring import Said, Scorer, said_of
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
+
 # What gives the canary's features of all rows, and says which rows are wrong for it, and why.
-Features = Callable[[], tuple[pd.DataFrame, Mapping[int, str]]]
+Features = Callable[[], "tuple[pd.DataFrame, Mapping[int, str]]"]
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,17 @@
 """The monitoring of a round: the champion's live rows, window by window, and what they show."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ml_assets import drift
 from ml_assets.digest import digest_of
 from ml_assets.drift import ColumnDrift, Drift
 from ml_assets.errors import NotMaterialized
 from ml_assets.gates import Verdict
+from ml_assets.later import later
 from ml_assets.live import LiveRows, said_in, truth_in
 from ml_assets.problem import DriftRule, MonitoringDeclaration
 from ml_assets.problem.monitoring import ASPECTS, Aspect
@@ -23,6 +23,13 @@ from ml_assets.round.live import live_features, live_rows
 from ml_assets.round.mark import live_mark
 from ml_assets.round.reference import Reference, reference_of
 from ml_assets.window import Alarm, Answer, Window, alarms, cut, odd_volume
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 NOTE = "monitoring"
 MADE_BY = "1"  # changes when windows come to be asked otherwise

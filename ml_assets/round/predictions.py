@@ -1,14 +1,12 @@
 """The predictions of a round: files scored with the champion, each content once by each version."""
 
+from __future__ import annotations
+
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.data_file import fingerprint
 from ml_assets.errors import (
@@ -20,6 +18,7 @@ from ml_assets.errors import (
 )
 from ml_assets.gates import Verdict
 from ml_assets.landing import DATA_FILES, Arrival, fetch, look_for, marked
+from ml_assets.later import later
 from ml_assets.problem import Problem
 from ml_assets.resources.ledger import MAKES_CHAMPION
 from ml_assets.resources.stores import Stores
@@ -28,6 +27,15 @@ from ml_assets.rows import as_frame
 from ml_assets.scoring import Said, Scorer, Share, fitted_in, score_file
 from ml_assets.share import Sharing, names_of, shared
 from ml_assets.verification import golden_of, load_verified, says_the_same
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+else:
+    np = later("numpy")
+    pd = later("pandas")
+    pa = later("pyarrow")
 
 MOST_WAITED = 5.0  # seconds for files that may still be written
 
