@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ml_assets.data_file import fingerprint, load, plain, read
+from ml_assets.data_file import fingerprint, load, plain, read, read_through
 from ml_assets.dataset import Profile, describe, features, find_target, infer_task
 from ml_assets.errors import DatasetError
 from ml_assets_tests.conftest import dataset, table
@@ -330,3 +330,17 @@ def test_parquet_named_csv_is_told_its_name(tmp_path):
     path = parquet(tmp_path, {"a": [1, 2]}).rename(tmp_path / "data.csv")
     with pytest.raises(DatasetError, match=r"is not csv but Parquet; name it \.parquet"):
         read(path, dataset())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_type_that_does_not_fit_is_widened_however_many_threads_read(tmp_path, threads):
+    """A reader with one thread says it in other words. Seen to fail with OMP_NUM_THREADS=1."""
+    path = file(tmp_path, b"a,k\n1,2.5\n2,many\n")
+    before = pa.cpu_count()
+    pa.set_cpu_count(threads)
+    try:
+        known = {"k": pa.float64()}
+        rows, _ = read_through(path, dataset(), known, lambda p: pa.concat_tables(list(p)))
+    finally:
+        pa.set_cpu_count(before)
+    assert rows["k"].to_pylist() == ["2.5", "many"]
