@@ -11,6 +11,7 @@ import pytest
 from ml_assets.data_file import fingerprint, load, plain, read, read_through
 from ml_assets.dataset import Profile, describe, features, find_target, infer_task
 from ml_assets.errors import DatasetError
+from ml_assets.rows import first_rows
 from ml_assets_tests.conftest import dataset, table
 
 ROWS = pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": [0.5, np.nan]})
@@ -344,3 +345,17 @@ def test_a_type_that_does_not_fit_is_widened_however_many_threads_read(tmp_path,
     finally:
         pa.set_cpu_count(before)
     assert rows["k"].to_pylist() == ["2.5", "many"]
+
+
+def test_first_rows_are_kept_as_json_and_bounded():
+    wide = pd.concat([ROWS] + [pd.Series([i] * 2, name=f"x{i}") for i in range(70)], axis=1)
+    wide["a"] = pd.to_datetime(["2024-01-31", None])
+    wide.loc[0, "b"] = "x" * 1000
+    kept = json.loads(json.dumps(first_rows(wide), allow_nan=False))
+    assert kept["of"] == 73
+    assert len(kept["columns"]) == len(kept["cells"][0]) == 60
+    assert [row[:3] for row in kept["cells"]] == [
+        ["2024-01-31 00:00:00", "x" * 200, 0.5],
+        [None, None, None],
+    ]
+    assert len(first_rows(table(80))["cells"]) == 5

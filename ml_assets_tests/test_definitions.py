@@ -137,7 +137,7 @@ def test_the_fork_server_has_what_steps_import_late() -> None:
         f"print(json.dumps([m for m in {OF_STEPS!r} if m not in sys.modules]))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == []
