@@ -20,14 +20,16 @@ from starlette.exceptions import HTTPException
 from ml_assets.errors import RequestRefused
 from ml_assets.resources.prediction_log import PredictionLog
 from ml_assets.round.predictions import stamp
-from ml_assets.scoring import Said, Scorer, as_table, said_of, unseen
-from ml_assets.serving.asked import ARROW, JSON, Asked, asked_of, refusal
+from ml_assets.scoring import Said, Scorer, as_table, said_of, said_of_one, unseen
+from ml_assets.serving.asked import ARROW, JSON, Asked, asked_of
+from ml_assets.serving.body import refusal, too_large, unpacked
 from ml_assets.serving.champion import ServedChampion
 from ml_assets.serving.description import described
 from ml_assets.serving.metrics import Metrics
 
 LOOKS_EVERY = 1.0  # seconds between two looks at the ledger
 THREADS = 2
+FEW_BYTES = 16_384  # of a body that may be answered at once, without a thread
 MOST_WAITING = 512  # requests under way; one more is told to come again
 OPEN = ("/health", "/ping", "/ready")  # answered without a token
 _log = logging.getLogger("ml_assets.serving")
@@ -65,20 +67,41 @@ class Answer:
     unseen: dict[str, int]
 
 
-def answer(scorer: Scorer, kind: str, accept: str, body: bytes, mlflow: bool) -> Answer:
+def at_once(
+    scorer: Scorer, kind: str, accept: str, body: bytes, mlflow: bool, most: int
+) -> Answer | None:
+    """It answers a request about one row by the version's shortcut; None where it has none for it.
+
+    Raises:
+        RequestRefused: it cannot be read.
+    """
+    if not scorer.shortcut or not scorer.shortcut.graph or len(body) > FEW_BYTES:
+        return None
+    asked = asked_of(scorer, kind, body, mlflow, most)
+    said = said_of_one(scorer, asked.columns) if asked.rows == 1 else None
+    return _answered(scorer, asked, said, kind, accept, mlflow) if said else None
+
+
+def answer(scorer: Scorer, kind: str, accept: str, body: bytes, mlflow: bool, most: int) -> Answer:
     """It answers a request's body.
 
     Raises:
         RequestRefused: it cannot be read, or a row cannot be scored.
     """
-    asked = asked_of(scorer, kind, body, mlflow)
+    asked = asked_of(scorer, kind, body, mlflow, most)
     said = said_of(scorer, asked.features, {})
+    return _answered(scorer, asked, said, kind, accept, mlflow)
+
+
+def _answered(
+    scorer: Scorer, asked: Asked, said: Said, kind: str, accept: str, mlflow: bool
+) -> Answer:
     if said.wrong:
         at = min(said.wrong)
         raise refusal(422, "not_scored", f"{said.wrong[at]}.", row=at)
     name, now = uuid.uuid4().hex, time.time()
     line, values, shares = _logged(scorer, asked, said, name, now)
-    counted = unseen(scorer, asked.features)
+    counted = unseen(scorer, asked.columns)
     if mlflow:
         document: dict[str, Any] = {"predictions": values}
     elif kind.startswith(ARROW) and JSON not in accept:
@@ -174,14 +197,15 @@ def application(
         metrics.unseen.update(made.unseen)
         return Response(made.body, 200, {"x-model-version": str(scorer.version)}, made.kind)
 
-    @app.post("/predict")
     async def predict(request: Request) -> Response:
         return await scored(request, mlflow=False)
 
-    @app.post("/invocations")
     async def invocations(request: Request) -> Response:
         return await scored(request, mlflow=True)
 
+    # plain routes: nothing is to be injected, and that machinery costs as much as the answer
+    app.add_route("/predict", predict, methods=["POST"])
+    app.add_route("/invocations", invocations, methods=["POST"])
     _add_refusals(app)
     app.add_middleware(_Counted, metrics=metrics, token=token)
     return app
@@ -216,17 +240,22 @@ async def _within(
     except TimeoutError:
         told = f"The body did not come within {limits.seconds:g} s."
         raise refusal(408, "body_too_slow", told) from None
+    body = unpacked(body, request.headers.get("content-encoding", ""), limits.most_bytes)
+    asked = (scorer, kind, accept, body, mlflow, limits.most_bytes)
+    quick = at_once(*asked)
+    if quick is not None:
+        return quick
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout_at(until):
-            return await loop.run_in_executor(pool, answer, scorer, kind, accept, body, mlflow)
+            return await loop.run_in_executor(pool, answer, *asked)
     except TimeoutError:
         told = f"It was not answered within {limits.seconds:g} s. Send fewer rows at once."
         raise refusal(504, "too_slow", told) from None
 
 
 async def _body(request: Request, most: int) -> bytes:
-    told = refusal(413, "too_large", f"A body has at most {most:,} bytes.")
+    told = too_large(most)
     given = request.headers.get("content-length", "")
     if given.isdigit() and int(given) > most:
         raise told
@@ -258,6 +287,7 @@ def _add_looks(app: FastAPI, served: ServedChampion, metrics: Metrics, token: st
                 "digest": served.scorer.digest,
                 "champion": served.champion,
                 "trouble": served.trouble or None,
+                "one_row_by": str(served.scorer.shortcut),
             }
         return Response(json.dumps(told), media_type=JSON)
 
