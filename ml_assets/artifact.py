@@ -3,15 +3,18 @@
 It is a skops file: no pickle, and loading makes only objects of types that are listed here.
 """
 
+from __future__ import annotations
+
 import io
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
-
-from sklearn.pipeline import Pipeline
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.errors import CandidateError, ModelRefused, shortened
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 # What a stored candidate may hold, beside scikit-learn's, numpy's and scipy's own safe types
 # (skops knows those).  The artifact never has a say in this list.

@@ -4,9 +4,17 @@ A class is decided from the probabilities where the estimator itself does so, so
 computed twice.
 """
 
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING, Any
+
+from ml_assets.later import later
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = later("numpy")
+
 
 # What lies nearer to a tie, or to a threshold, is left to the estimator's own `predict`: some decide
 # by the raw score, whose sign a rounded probability no longer shows.

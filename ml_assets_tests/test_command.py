@@ -167,7 +167,7 @@ def test_new_writes_a_declaration_that_check_accepts(desk: Desk) -> None:
 def test_new_says_what_it_inferred_and_why(desk: Desk) -> None:
     said = desk.type("new", "demo", "--data", "data.csv", "--target", "y").out
     assert str(desk.file) in said
-    assert "binary: inferred: the target has 2 values." in said
+    assert "The task is binary, inferred: the target has 2 values." in said
     assert "`id` identifies each row" in said
     assert "`yes` counts as positive" in said
     assert "600 rows; 2 of 4 columns are features." in said

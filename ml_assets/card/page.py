@@ -28,7 +28,7 @@ p{margin:4px 0 10px;color:var(--muted);max-width:80ch}
 .tile b{display:block;font-size:20px;font-variant-numeric:tabular-nums}.tile span{color:var(--muted);font-size:12px}
 .body{display:flex;flex-wrap:wrap;align-items:flex-start;gap:6px 32px}
 .pictures{display:flex;flex-wrap:wrap;gap:14px;margin:10px 0}
-.pictures svg{width:340px;max-width:100%;height:auto}
+.pictures svg{width:340px;max-width:100%;height:auto}.pictures svg.whole{width:1060px}
 .wide{overflow-x:auto;margin:8px 0}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:13px}
 th,td{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid var(--line);vertical-align:top;max-width:420px}
@@ -37,7 +37,7 @@ td.FAILED{color:var(--c1);font-weight:600}td.passed{color:var(--c3)}td.warns{col
 svg text{font:11px system-ui,sans-serif;fill:var(--ink)}svg .t{font-weight:600}svg .m{fill:var(--muted)}
 svg .g{stroke:var(--line);fill:none}svg .d{stroke:var(--muted);stroke-dasharray:4 3;fill:none}
 svg .v{stroke:var(--c1);stroke-dasharray:2 2;fill:none}
-svg polyline[class^=c]{fill:none;stroke-width:1.8}
+svg polyline[class^=c],svg path[class^=c]{fill:none}svg polyline[class^=c]{stroke-width:1.8}
 @media print{body{max-width:none;padding:0}h2{break-after:avoid}.tile,.pictures svg,tr{break-inside:avoid}
 .wide{overflow:visible}}
 """ + "".join(f"svg .c{i}{{stroke:var(--c{i})}}svg .f{i}{{fill:var(--c{i})}}" for i in range(8))

@@ -45,6 +45,7 @@ from ml_assets.problem.gates import (
     known_metric,
     word_of,
 )
+from ml_assets.problem.operation import AlertsDeclaration, LimitsDeclaration, RetrainDeclaration
 from ml_assets.problem.parameters import Parameters, parameters
 from ml_assets.problem.predictions import PredictionsDeclaration
 
@@ -52,6 +53,7 @@ __all__ = [
     "DEFAULT_CANDIDATES",
     "ENSEMBLE",
     "SHORT_NAMES",
+    "AlertsDeclaration",
     "BeatsBaselineGate",
     "BeatsChampionGate",
     "CandidateDeclaration",
@@ -64,6 +66,7 @@ __all__ = [
     "GroupBy",
     "IntegrityGate",
     "LatencyGate",
+    "LimitsDeclaration",
     "MetricGate",
     "Mode",
     "Parameters",
@@ -93,16 +96,6 @@ class PromotionDeclaration(Declaration):
         "fit and better waits until somebody approves it: `ml-assets approve`, the job "
         "`<problem>_approve`, or a tag `approved` on its version in MLflow.",
         examples=["automatic", "approval"],
-    )
-
-
-class RetrainDeclaration(Declaration):
-    """What starts a run by itself."""
-
-    on_new_data: bool = Field(
-        True,
-        description="A sensor starts a run when a file arrives or changes, or when the upstream "
-        "asset was materialized and its checks passed.",
     )
 
 
@@ -164,6 +157,16 @@ class Problem(Declaration):
     )
     retrain: RetrainDeclaration = Field(
         default_factory=RetrainDeclaration, description="What starts a run by itself."
+    )
+    limits: LimitsDeclaration = Field(
+        default_factory=LimitsDeclaration,
+        description="How long a run and its assets may take.",
+        examples=[{"run": "6h", "candidate": "30m"}],
+    )
+    alerts: AlertsDeclaration | None = Field(
+        None,
+        description="Who is told when something happens.",
+        examples=[{"email": ["team@example.com"]}],
     )
     predictions: PredictionsDeclaration | None = Field(
         None,

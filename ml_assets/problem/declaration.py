@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic import ValidationError as PydanticValidationError
 from pydantic_core import InitErrorDetails
 
@@ -13,6 +13,27 @@ from ml_assets.errors import did_you_mean
 Mode = Annotated[
     Literal["enforce", "warn", "off"], BeforeValidator(lambda v: "off" if v is False else v)
 ]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(value: Any) -> Any:
+    """It returns a duration like `30m` in seconds; plain numbers are seconds."""
+    found = (
+        re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value.strip())
+        if isinstance(value, str)
+        else None
+    )
+    if found:
+        return float(found[1]) * _UNITS[found[2]]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(  # noqa: TRY004 - what pydantic reports
+            f"`{value}` is no duration: a number and s, m, h or d, like `30m`"
+        )
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
 
 
 class Declaration(BaseModel):

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ml_assets.digest import tree_digest
 from ml_assets.errors import ModelRefused
@@ -79,8 +79,10 @@ class Registry:
         uri: tracking and registry URI.
         home: folder of the locks, and of SQLite's file and artifacts.
         ui: address of MLflow's pages, for links.
+        lasting: what it holds outlives this process.
     """
 
+    lasting: ClassVar[bool] = True
     uri: str
     home: Path
     ui: str = "http://127.0.0.1:5000"

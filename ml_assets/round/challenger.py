@@ -220,7 +220,7 @@ def score_on_test(
             "class_shares": said.class_shares(target),
         }
         (folder / CARD).write_text(json.dumps(record))
-        if not record["missing"]:
+        if not record["missing"] and not round_.rehearses:
             (folder / JUDGED).write_bytes(plots.judged(truth, said, target))
         return {"at": round_.clock()}
 

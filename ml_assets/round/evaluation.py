@@ -79,7 +79,8 @@ def make_evaluation(round_: Round) -> EvaluationMade:
         def write(folder: Path) -> dict[str, Any]:
             record = {"metric": metric, "winner": winner, "board": [asdict(c) for c in board]}
             (folder / CARD).write_text(json.dumps(record))
-            (folder / LEADERBOARD).write_bytes(plots.leaderboard(board, metric, winner))
+            if not round_.rehearses:
+                (folder / LEADERBOARD).write_bytes(plots.leaderboard(board, metric, winner))
             return {"at": round_.clock()}
 
         stored = round_.put("evaluation", key, write)

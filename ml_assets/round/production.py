@@ -19,7 +19,7 @@ from ml_assets.round.candidate import provenance
 from ml_assets.round.challenger import ChallengerMade, judge, score_on_test
 from ml_assets.round.record import keep_record
 from ml_assets.round.split import part_rows
-from ml_assets.verification import MODEL_FILE, in_clean_process, load_verified
+from ml_assets.verification import MODEL_FILE, in_clean_process, load_verified, verify
 
 # A decision is made anew when another promotion came in between; more often than this is a storm.
 MOST_ATTEMPTS = 5
@@ -109,7 +109,12 @@ def _verify(round_: Round, challenger: ChallengerMade) -> None:
         ModelRefused: it is not.
     """
     version = challenger.version
-    in_clean_process(version.folder, version.digest, tuple(round_.problem.trust))
+    asked = (version.folder, version.digest, tuple(round_.problem.trust))
+    waiting = round_.stores.waiting
+    if round_.rehearses:  # what this very process wrote, and nobody will serve, needs no second one
+        verify(*asked)
+    elif not waiting or waiting.pop().verify(*asked) is None:
+        in_clean_process(*asked)
     if file_digest(version.folder / MODEL_FILE) != challenger.model_digest:
         raise ModelRefused(
             f"Version {version.number} of {round_.problem.name} holds another model than the one "

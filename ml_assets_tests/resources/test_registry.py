@@ -13,6 +13,7 @@ from ml_assets.candidate import requirements
 from ml_assets.digest import tree_digest
 from ml_assets.errors import ModelRefused
 from ml_assets.resources.registry import CHAMPION, DagsterRun, Registry
+from ml_assets.resources.sandbox import MemoryRegistry
 from ml_assets.verification import GOLDEN_FILE, MODEL_FILE, golden, verify
 from ml_assets_tests.conftest import table, target_of
 from ml_assets_tests.test_candidate import declared, fitted
@@ -45,6 +46,14 @@ def registry(made_store, tmp_path):
     yield registry
     if client := registry._opened.get("client"):
         client._tracking_client.store.engine.dispose()
+
+
+@pytest.fixture(params=["MLflow", "memory"])
+def either(request, tmp_path):
+    """What stands in for MLflow in a sandbox keeps the same contract."""
+    if request.param == "memory":
+        return MemoryRegistry("memory:", tmp_path)
+    return request.getfixturevalue("registry")
 
 
 def log(registry, name="forest", run=RUN, **given):
@@ -143,15 +152,24 @@ def test_long_parameters_are_cut_and_not_lost(registry):
     assert child.data.params["long"] == "x" * 250
 
 
-def test_only_runs_that_exist_are_known(registry):
-    assert registry.has_run(log(registry))
-    assert not registry.has_run("0" * 32)
-    assert not registry.has_run(None)
+def test_only_runs_that_exist_are_known(either):
+    assert either.has_run(log(either))
+    assert not either.has_run("0" * 32)
+    assert not either.has_run(None)
 
 
-def test_a_registered_version_is_found_as_it_was_recorded(registry):
-    version, *_ = register(registry, split="s1", candidate_digest="c1")
-    found = opened(registry.home).version("demo", 1)
+def test_a_round_has_one_run_whatever_is_noted_of_it(either):
+    parent = either.parent("demo", RUN)
+    assert either.log_round("demo", RUN, {"f1": 1.0}, {"decision": "hold"}) == parent
+    assert either.parent("demo", RUN) == parent
+    assert either.parent("demo", DagsterRun("another", "demo")) != parent
+    assert either.has_run(parent)
+    assert log(either) not in (parent, log(either))
+
+
+def test_a_registered_version_is_found_as_it_was_recorded(either):
+    version, *_ = register(either, split="s1", candidate_digest="c1")
+    found = (opened(either.home) if either.lasting else either).version("demo", 1)
     assert (version.number, version.digest, version.folder) == (
         found.number,
         found.digest,
@@ -162,35 +180,35 @@ def test_a_registered_version_is_found_as_it_was_recorded(registry):
     assert verify(found.folder, found.digest)["golden_rows"] == 20
 
 
-def test_a_changed_file_of_a_version_is_noticed(registry):
-    version, *_ = register(registry)
+def test_a_changed_file_of_a_version_is_noticed(either):
+    version, *_ = register(either)
     (version.folder / "extra.py").write_text("import os")
     with pytest.raises(ModelRefused, match="are not those that were recorded"):
         verify(version.folder, version.digest)
 
 
-def test_the_newest_version_with_all_the_tags_is_found(registry):
-    register(registry, split="s1", candidate_digest="c1")
-    register(registry, split="s1", candidate_digest="c2")
-    register(registry, split="s2", candidate_digest="c1")
-    assert registry.registered("demo", split="s1").number == 2
-    assert registry.registered("demo", split="s1", candidate_digest="c1").number == 1
-    assert registry.registered("demo", split="s3") is None
+def test_the_newest_version_with_all_the_tags_is_found(either):
+    register(either, split="s1", candidate_digest="c1")
+    register(either, split="s1", candidate_digest="c2")
+    register(either, split="s2", candidate_digest="c1")
+    assert either.registered("demo", split="s1").number == 2
+    assert either.registered("demo", split="s1", candidate_digest="c1").number == 1
+    assert either.registered("demo", split="s3") is None
 
 
-def test_an_alias_points_where_it_was_last_moved(registry):
-    assert registry.pointed("demo", CHAMPION) is None
-    register(registry, split="s1")
-    register(registry, split="s2")
-    assert registry.pointed("demo", CHAMPION) is None
+def test_an_alias_points_where_it_was_last_moved(either):
+    assert either.pointed("demo", CHAMPION) is None
+    register(either, split="s1")
+    register(either, split="s2")
+    assert either.pointed("demo", CHAMPION) is None
     for number in (1, 2, 1):
-        registry.point("demo", CHAMPION, number)
-        assert registry.pointed("demo", CHAMPION) == number
+        either.point("demo", CHAMPION, number)
+        assert either.pointed("demo", CHAMPION) == number
 
 
-def test_a_version_that_is_not_there_is_refused(registry):
+def test_a_version_that_is_not_there_is_refused(either):
     with pytest.raises(ModelRefused, match="no usable version 7 of demo"):
-        registry.version("demo", 7)
+        either.version("demo", 7)
 
 
 def test_a_version_that_somebody_else_registered_is_refused_not_guessed(registry):
@@ -200,10 +218,20 @@ def test_a_version_that_somebody_else_registered_is_refused_not_guessed(registry
         registry.version("demo", 1)
 
 
-def test_a_note_on_a_version_is_kept(registry):
-    register(registry)
-    registry.tag("demo", 1, gates="passed")
-    assert registry.version("demo", 1).tags["gates"] == "passed"
+def test_a_note_on_a_version_is_kept(either):
+    register(either)
+    either.tag("demo", 1, gates="passed")
+    assert either.version("demo", 1).tags["gates"] == "passed"
+
+
+def test_what_stands_in_for_mlflow_speaks_none():
+    """A method that it took over from the registry in MLflow would."""
+    public = [name for name in vars(Registry) if not name.startswith("_")]
+    own = set(vars(MemoryRegistry))
+    assert [n for n in public if n not in own and n not in ("uri", "home", "ui")] == []
+    assert Registry.lasting and not MemoryRegistry.lasting
+    with pytest.raises(ModelRefused, match="A sandbox has no MLflow"):
+        _ = MemoryRegistry("memory:", Path("nowhere")).client
 
 
 def test_links_lead_to_the_pages_of_run_and_version(registry):
