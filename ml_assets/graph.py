@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 OPSET, OPSET_OF_TREES, FORMAT = 21, 5, 10  # of ONNX, of ONNX-ML, and of the file
+MOST_NODES = 2_000_000  # a graph of more would take hundreds of megabytes, and long to make
 _SUM, _LESS_OR_EQUAL = 1, 0
 _NOTHING_TO_LIGHTGBM = float(np.float32(1e-35))  # it hands rows on without what is no larger
 
@@ -71,7 +72,13 @@ class _Trees:
         value: np.ndarray,
         target: int,
     ) -> None:
-        """It adds a tree, given node by node; one without children (-1) is a leaf."""
+        """It adds a tree, given node by node; one without children (-1) is a leaf.
+
+        Raises:
+            ValueError: there are too many nodes.
+        """
+        if len(self.features) + len(left) > MOST_NODES:
+            raise ValueError(f"more than {MOST_NODES:,} nodes")
         inner, leaf = np.flatnonzero(left >= 0), np.flatnonzero(left < 0)
         before, leaves = len(self.features), len(self.leaves)
         self.roots.append(before)

@@ -83,28 +83,49 @@ def shortcut_of(
         one_row: rows will be asked about one by one.
     """
     last = model.steps[-1][1]
-    prepare = preparation_of(model, columns)
+    try:
+        prepare = preparation_of(model, columns)
+        graph: Graph | str = ""
+        if isinstance(prepare, Preparation):
+            if one_row:
+                graph = _tried(last, prepare.width)
+            edges = graph.edges if isinstance(graph, Graph) and not prepare.after else {}
+            rows = proof_rows(golden, columns, prepare, edges)
+            prepare, graph = _proved(model, golden[list(columns)], rows, prepare, graph)
+    except Exception as error:  # whatever a version holds, it answers by itself
+        prepare = f"it could not be proved: {type(error).__name__}: {str(error)[:200]}"
     if isinstance(prepare, str):
         return Shortcut(last, None, None, (prepare,))
-    graph = graph_of(last, prepare.width) if one_row else ""
-    edges = graph.edges if isinstance(graph, Graph) and not prepare.after else {}
-    rows = proof_rows(golden, columns, prepare, edges)
-    try:
-        trouble = _otherwise_prepared(model, prepare, golden[list(columns)])
-        trouble = trouble or _otherwise_prepared(model, prepare, rows)
-        if trouble:
-            return Shortcut(last, None, None, (trouble,))
-        if isinstance(graph, Graph):
-            prepared = prepare(_columns_of(rows))
-            graph = (
-                _otherwise_answered(last, graph, prepared[~np.isinf(prepared).any(axis=1)]) or graph
-            )
-    except Exception as error:
-        told = f"it could not be proved: {type(error).__name__}: {str(error)[:200]}"
-        return Shortcut(last, None, None, (told,))
     if isinstance(graph, str):
         return Shortcut(last, prepare, None, (graph,) if graph else ())
     return Shortcut(last, prepare, graph, ())
+
+
+def _tried(last: Any, width: int) -> Graph | str:
+    """It returns an estimator's graph, or what kept from it."""
+    try:
+        return graph_of(last, width)
+    except Exception as error:
+        return f"{type(last).__name__} has no graph: {str(error)[:200]}"
+
+
+def _proved(
+    model: Pipeline,
+    golden: pd.DataFrame,
+    rows: pd.DataFrame,
+    prepare: Preparation,
+    graph: Graph | str,
+) -> tuple[Preparation | str, Graph | str]:
+    """It returns the preparation and the graph, or in place of each what it does otherwise."""
+    trouble = _otherwise_prepared(model, prepare, golden)
+    trouble = trouble or _otherwise_prepared(model, prepare, rows)
+    if trouble:
+        return trouble, ""
+    if isinstance(graph, Graph):
+        prepared = prepare(_columns_of(rows))
+        finite = prepared[~np.isinf(prepared).any(axis=1)]
+        graph = _otherwise_answered(model.steps[-1][1], graph, finite) or graph
+    return prepare, graph
 
 
 def proof_rows(

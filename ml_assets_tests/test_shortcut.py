@@ -244,6 +244,25 @@ def test_without_onnx_the_estimator_answers_and_it_is_said(monkeypatch: pytest.M
     assert 'pip install "ml_assets[onnx]"' in str(way)
 
 
+def test_a_graph_that_would_be_too_large_is_not_made(monkeypatch: pytest.MonkeyPatch):
+    model, _ = fitted("random_forest")
+    monkeypatch.setattr(graphs, "MOST_NODES", 100)
+
+    way = shortcut_of(model, KINDS, table(20), one_row=True)
+
+    assert way.prepare is not None
+    assert str(way).endswith("RandomForestClassifier has no graph: more than 100 nodes")
+
+
+def test_whatever_breaks_on_the_way_the_model_answers(monkeypatch: pytest.MonkeyPatch):
+    model, _ = fitted("random_forest")
+    monkeypatch.setattr(shortcut, "proof_rows", lambda *_: 1 / 0)
+
+    way = shortcut_of(model, KINDS, table(20), one_row=True)
+
+    assert str(way) == "the model: it could not be proved: ZeroDivisionError: division by zero"
+
+
 def test_a_transform_of_its_own_is_left_as_it_is():
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import FunctionTransformer
