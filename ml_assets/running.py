@@ -151,13 +151,11 @@ def run(
     """
     from dagster._core.utils import make_new_run_id
 
-    from ml_assets.components.ml_problem.job import MAX_RUNTIME
     from ml_assets.components.ml_problem.parameters import run_config
-    from ml_assets.components.ml_problem.step import IN_ONE_PROCESS
     from ml_assets.round.parameters import changed, told_otherwise
 
-    otherwise = told_otherwise(component.problem, changed(component.problem, given), given)
     problem = component.problem
+    otherwise = told_otherwise(problem, changed(problem, given), given)
     job = definitions.resolve_job_def(problem.name)
     selection = _selected(component, job, only) if only else None
     run_id = make_new_run_id()
@@ -176,26 +174,37 @@ def run(
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
                 **run_config(problem, given),
             },
-            tags={
-                **({"ml_assets/otherwise": otherwise} if otherwise else {}),
-                "ml_assets/problem": problem.name,
-                "ml_assets/started_by": "ml-assets run",
-                IN_ONE_PROCESS: "yes",
-                **signed(),
-                MAX_RUNTIME: "0",  # kept here: the daemon could not end this process
-                "dagster/max_retries": "0",  # whoever started it sees how it ended
-            },
+            tags=_tags(problem, otherwise),
         )
     for waiting in stores_of(component).waiting:  # nothing was promoted
         waiting.end()
     stores_of(component).waiting.clear()
     say(f"  {'done' if result.success else 'failed'} in {time.perf_counter() - began:.1f} s\n")
     document = _document(component, run_id, watched, result.success) | {"otherwise": otherwise}
+    return Outcome(_status(document, watched, result.success), document)
+
+
+def _tags(problem: Problem, otherwise: str) -> dict[str, str]:
+    from ml_assets.components.ml_problem.job import MAX_RUNTIME
+    from ml_assets.components.ml_problem.step import IN_ONE_PROCESS
+
+    return {
+        **({"ml_assets/otherwise": otherwise} if otherwise else {}),
+        "ml_assets/problem": problem.name,
+        "ml_assets/started_by": "ml-assets run",
+        IN_ONE_PROCESS: "yes",
+        **signed(),
+        MAX_RUNTIME: "0",  # kept here: the daemon could not end this process
+        "dagster/max_retries": "0",  # whoever started it sees how it ended
+    }
+
+
+def _status(document: dict[str, Any], watched: Watched, success: bool) -> int:
+    """It returns the exit status: a refused batch is told by it too, though the run is green."""
+    if success:
+        return FAILED if document["dataset"]["quarantined"] else DONE
     wrong = [m for classes, m in watched.failed.values() if any(c in _WRONG_INPUT for c in classes)]
-    refused = bool(document["dataset"]["quarantined"])
-    failed = WRONG if wrong and not document["gates"] else FAILED
-    status = failed if not result.success else FAILED if refused else DONE
-    return Outcome(status, document)
+    return WRONG if wrong and not document["gates"] else FAILED
 
 
 @contextlib.contextmanager

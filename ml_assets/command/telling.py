@@ -25,7 +25,7 @@ from ml_assets.errors import MLAssetsError
 )
 @json_option
 def alert(name: str, test: bool, as_json: bool) -> None:
-    """Tell whom `alerts` names what happened since they were told last.
+    """Tell whom `alerts` names what happened since the last time.
 
     While `ml-assets ui` runs, its daemon does this every half minute; this is for machines without
     one, such as CI. It ends with status 1 when a message could not be delivered; that one waits.

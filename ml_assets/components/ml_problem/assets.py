@@ -138,17 +138,7 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
             **common(problem, {"pandas", "deltalake"}),
         )
     ]
-    if landing:
-        told = (
-            "Batches that were refused, with the reason. They are kept, and stop no others.\n\n"
-            "Put a corrected file in the place of one, or let it in as it is: "
-            f"`ml-assets release {problem.name} FILE --why TEXT`."
-        )
-        shared = common(problem, {"csv"})
-        code = _code(declared)
-        specs.append(
-            dg.AssetSpec(quarantine, description=told, code_version=code, skippable=True, **shared)
-        )
+    specs += [_quarantine(problem, quarantine)] if landing else []
 
     @dg.multi_asset(
         name=f"{problem.name}__dataset",
@@ -182,6 +172,21 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         yield from checks.results(key, made.verdicts, context)
 
     return dataset
+
+
+def _quarantine(problem: Problem, key: dg.AssetKey) -> dg.AssetSpec:
+    told = (
+        "Batches that were refused, with the reason. They are kept, and stop no others.\n\n"
+        "Put a corrected file in the place of one, or let it in as it is: "
+        f"`ml-assets release {problem.name} FILE --why TEXT`."
+    )
+    return dg.AssetSpec(
+        key,
+        description=told,
+        code_version=_code(problem.dataset),
+        skippable=True,
+        **common(problem, {"csv"}),
+    )
 
 
 def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
