@@ -121,10 +121,11 @@ def _proved(
     trouble = trouble or _otherwise_prepared(model, prepare, rows)
     if trouble:
         return trouble, ""
-    if isinstance(graph, Graph):
-        prepared = prepare(_columns_of(rows))
-        finite = prepared[~np.isinf(prepared).any(axis=1)]
-        graph = _otherwise_answered(model.steps[-1][1], graph, finite) or graph
+    for asked in (golden, rows):
+        if isinstance(graph, Graph):
+            prepared = prepare(_columns_of(asked))
+            finite = prepared[~np.isinf(prepared).any(axis=1)]
+            graph = _otherwise_answered(model.steps[-1][1], graph, finite) or graph
     return prepare, graph
 
 
