@@ -176,9 +176,7 @@ def run(
             },
             tags=_tags(problem, otherwise),
         )
-    for waiting in stores_of(component).waiting:  # nothing was promoted
-        waiting.end()
-    stores_of(component).waiting.clear()
+    stores_of(component).let_go()
     say(f"  {'done' if result.success else 'failed'} in {time.perf_counter() - began:.1f} s\n")
     document = _document(component, run_id, watched, result.success) | {"otherwise": otherwise}
     return Outcome(_status(document, watched, result.success), document)
@@ -267,7 +265,6 @@ def _document(
         }
         for c in watched.checked
     ]
-    decisions = [g for g in gates if g["name"] == "beats_the_champion"]
     promoted = "production_model" in watched.materialized
     evaluation = watched.materialized.get("evaluation", {})
     return {
@@ -288,9 +285,7 @@ def _document(
         "gates": gates,
         "decision": {
             "promoted": promoted,
-            "reason": decisions[-1]["reason"]
-            if decisions and success
-            else _why_undecided(watched, gates),
+            "reason": _reason(watched, gates, success),
         },
         "champion": champion(problem.name, stores),
         "errors": {step: message for step, (_, message) in watched.failed.items()},
@@ -300,6 +295,15 @@ def _document(
             f"{stores.registry.ui}/#/models/{problem.name}",
         ],
     }
+
+
+def _reason(watched: Watched, gates: list[dict[str, Any]], success: bool) -> str:
+    """It returns why the champion changed, or did not."""
+    canary = watched.materialized.get("canary", {})
+    if canary.get("event") == "promotion":
+        return f"Version {canary['version']}, the canary: {canary['reason']}"
+    decisions = [g for g in gates if g["name"] == "beats_the_champion"]
+    return decisions[-1]["reason"] if decisions and success else _why_undecided(watched, gates)
 
 
 def _candidates(
@@ -333,7 +337,7 @@ def _challenger(watched: Watched) -> dict[str, Any] | None:
         "candidate": made["candidate"],
         "version": made["version"],
         "metrics": {m: made[m] for m in METRICS if m in made},
-        "judged_before": made["judged_before_on_these_test_rows"],
+        "judged_before": made["judged_before"],
     }
 
 

@@ -142,8 +142,11 @@ def test_the_gate_of_the_page_holds_and_fails(shop: Path) -> None:
 
 
 def test_the_site_is_built_without_a_warning_and_asks_nobody_else(tmp_path: Path) -> None:
-    """Links, anchors and the table of contents: a page that is not in it is a warning."""
-    words = ["build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    """Links, anchors and the table of contents: a page that is not in it is a warning.
+
+    Seen to fail: a picture was named that had not been taken. With `--quiet` it did not.
+    """
+    words = ["build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", *words],
         cwd=CHECKOUT,
@@ -152,7 +155,8 @@ def test_the_site_is_built_without_a_warning_and_asks_nobody_else(tmp_path: Path
         text=True,
         timeout=120,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
     for page in (tmp_path / "site").rglob("*.html"):
         loaded = re.findall(
             r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)', page.read_text()

@@ -3,6 +3,8 @@
 What it starts is an ordinary Dagster run on the instance that the UI shows.
 """
 
+import atexit
+import gc
 import os
 import warnings
 
@@ -21,7 +23,7 @@ from ml_assets.command.deciding import (
 )
 from ml_assets.command.declaring import check, import_, new
 from ml_assets.command.listing import completion, listing
-from ml_assets.command.predicting import predict, serve
+from ml_assets.command.predicting import manifest, predict, serve
 from ml_assets.command.replaying import replay
 from ml_assets.command.telling import alert
 from ml_assets.command.working import clean, run, ui
@@ -58,6 +60,8 @@ def main() -> None:
     `ml-assets COMMAND --help` gives examples of each.
     """
     warnings.filterwarnings("ignore")
+    # A process that ends need not look for garbage: that took as long as all that a run does.
+    atexit.register(gc.freeze)
     # Threads that wait by spinning take the cores from those that work, as soon as two processes
     # share a machine: ten times slower fits were measured.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -68,7 +72,7 @@ SECTIONS = {
     "Work": ("run", "ui", "alert", "clean"),
     "Look": ("status", "history", "inspect", "quarantine"),
     "Decide": ("approve", "override", "release", "rollback"),
-    "Use and prove the champion": ("predict", "serve", "reproduce", "replay"),
+    "Use and prove the champion": ("predict", "serve", "reproduce", "replay", "manifest"),
     "For the shell": ("completion",),
 }
 
@@ -87,6 +91,7 @@ for _command in (
     replay,
     predict,
     serve,
+    manifest,
     quarantine,
     release,
     check,

@@ -45,7 +45,7 @@ def release(name: str, batch: str, why: str, as_json: bool) -> None:
     It comes in although it breaches its contract; the ledger keeps who let it in and why. BATCH is its file name, or the first digits of its digest. A file that cannot be read stays out.
 
     \b
-    ml-assets release churn 2026-11-23.csv --why "the new tariff is negative by design"
+    ml-assets release churn 2026-11-23.csv --why "a negative tariff is right"
     """
     from ml_assets import report, standing
 

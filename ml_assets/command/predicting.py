@@ -49,7 +49,7 @@ def predict(name: str, path: Path, output: Path, version: int | None, as_json: b
 
     \b
     ml-assets predict churn --input new.csv --output scored.csv
-    ml-assets predict churn --input new.parquet --output scored.parquet --version 3
+    ml-assets predict churn --input new.csv --output old.parquet --version 3
     """
     from ml_assets import report, standing
 
@@ -68,6 +68,39 @@ def predict(name: str, path: Path, output: Path, version: int | None, as_json: b
     except OSError as error:
         refuse(f"{output} cannot be written: {error.strerror or error}.")
     answer(as_json, shown, report.prediction_text(shown))
+
+
+@click.command()
+@name_argument
+@click.option(
+    "--storage-uri",
+    metavar="URI",
+    help="Where the cluster finds a version's folder; {version} and {model_id} are filled in.",
+)
+@json_option
+def manifest(name: str, storage_uri: str | None, as_json: bool) -> None:
+    """Write what KServe is told to serve: the champion, then the canary with its share.
+
+    Each document is an InferenceService; apply the first, and the second once that is ready.
+
+    \b
+    ml-assets manifest churn --storage-uri 's3://bucket/models/{model_id}' > churn.yaml
+    """
+    import yaml
+
+    from ml_assets import standing
+
+    open_home()
+    problems, _ = load()
+    problem = find_problem(problems, name)
+    try:
+        told = standing.manifests(problem, storage_uri)
+    except DeclarationError as error:
+        refuse(str(error))
+    except MLAssetsError as error:
+        refuse(str(error), FAILED)
+    text = "---\n".join(yaml.safe_dump(one, sort_keys=False) for one in told)
+    answer(as_json, {"problem": name, "manifests": told}, text.rstrip())
 
 
 @click.command()

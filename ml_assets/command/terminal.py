@@ -7,6 +7,7 @@ Exit status: 0 done, 1 a gate or a run failed, 2 wrong usage or wrong input.
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import threading
@@ -23,6 +24,8 @@ from ml_assets.resources.instance import set_up
 DONE, FAILED, WRONG = 0, 1, 2
 PATIENCE = 2.0  # seconds of silence, then a person is told what goes on
 _CLEAR = "\r\x1b[K"
+# What stands before a second column: a few words, and at least two blanks.
+_COLUMN = re.compile(r"^ *\S+( \S+){0,2} {2,}(?=\S)")
 
 
 def coloured(stream: Any) -> bool | None:
@@ -109,7 +112,10 @@ def _teller(terminal: Any) -> Callable[[str], None]:
 
 
 def fitted(text: str, width: int) -> str:
-    """It breaks lines that are wider than a terminal; what follows a break stands further in."""
+    """It breaks lines that are wider than a terminal.
+
+    What follows a break stands below the second column where there is one, else further in.
+    """
     return "\n".join(_broken(line, width) for line in text.split("\n"))
 
 
@@ -117,15 +123,17 @@ def _broken(line: str, width: int) -> str:
     if len(click.unstyle(line)) <= width:
         return line
     indent = len(line) - len(line.lstrip())
-    lines, length = [""], 0
+    column = _COLUMN.match(click.unstyle(line))
+    further = len(column[0]) if column else indent + 4
+    lines, length = [" " * indent], indent
     for word in line.strip().split(" "):
         long = len(click.unstyle(word))
-        room = width - indent - (4 if len(lines) > 1 else 0)
-        if length and length + 1 + long > room:
-            lines, length = [*lines, ""], 0
-        lines[-1] += (" " if length else "") + word
-        length += long + (1 if length else 0)
-    return ("\n" + " " * (indent + 4)).join([" " * indent + lines[0], *lines[1:]])
+        begun = length > (indent if len(lines) == 1 else further)
+        if begun and length + 1 + long > width:
+            lines, length, begun = [*lines, " " * further], further, False
+        lines[-1] += (" " if begun else "") + word
+        length += long + (1 if begun else 0)
+    return "\n".join(lines)
 
 
 def refuse(message: str, status: int = WRONG) -> NoReturn:

@@ -45,9 +45,11 @@ from ml_assets.problem.gates import (
     known_metric,
     word_of,
 )
+from ml_assets.problem.monitoring import Budget, DriftRule, MonitoringDeclaration, NewDataRule
 from ml_assets.problem.operation import AlertsDeclaration, LimitsDeclaration, RetrainDeclaration
 from ml_assets.problem.parameters import Parameters, parameters
 from ml_assets.problem.predictions import PredictionsDeclaration
+from ml_assets.problem.promotion import PromotionDeclaration
 
 __all__ = [
     "DEFAULT_CANDIDATES",
@@ -56,12 +58,14 @@ __all__ = [
     "AlertsDeclaration",
     "BeatsBaselineGate",
     "BeatsChampionGate",
+    "Budget",
     "CandidateDeclaration",
     "ClassShareGate",
     "ColumnContract",
     "Contract",
     "DatasetDeclaration",
     "Declaration",
+    "DriftRule",
     "GateDeclaration",
     "GroupBy",
     "IntegrityGate",
@@ -69,6 +73,8 @@ __all__ = [
     "LimitsDeclaration",
     "MetricGate",
     "Mode",
+    "MonitoringDeclaration",
+    "NewDataRule",
     "Parameters",
     "PredictionsDeclaration",
     "Problem",
@@ -85,18 +91,6 @@ __all__ = [
 
 Task = Literal["binary", "multiclass", "regression"]
 _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,63}$")
-
-
-class PromotionDeclaration(Declaration):
-    """How a fit and better challenger becomes champion."""
-
-    mode: Literal["automatic", "approval"] = Field(
-        "automatic",
-        description="automatic: promoted by the run that proved it. approval: a challenger that is "
-        "fit and better waits until somebody approves it: `ml-assets approve`, the job "
-        "`<problem>_approve`, or a tag `approved` on its version in MLflow.",
-        examples=["automatic", "approval"],
-    )
 
 
 class Problem(Declaration):
@@ -173,6 +167,11 @@ class Problem(Declaration):
         description="Files that are scored with the champion as they arrive.",
         examples=[{"path": "inbox/churn/*.csv", "output": "scored/churn"}],
     )
+    monitoring: MonitoringDeclaration | None = Field(
+        None,
+        description="What is watched after deployment; `{}` for the defaults.",
+        examples=[{"window": 500, "inputs": True}],
+    )
     trust: list[str] = Field(
         default_factory=list,
         description="Import paths of types, beside those that ml_assets ships, that a stored "
@@ -230,6 +229,11 @@ class Problem(Declaration):
         self._ensembles_have_members()
         if isinstance(self.split.by, str) and self.split.by == "key" and self.dataset.key is None:
             raise ValueError("split: by key, but the dataset declares no `key`")
+        if self.promotion.mode == "canary" and self.dataset.key is None:
+            raise ValueError(
+                "promotion: a canary is judged by live rows, whose labels are found by key, and the "
+                "dataset declares no `key`"
+            )
         if isinstance(self.threshold, float) and not 0 < self.threshold < 1:
             raise ValueError(f"threshold is {self.threshold:g}; it lies between 0 and 1")
         return self
@@ -291,6 +295,16 @@ class Problem(Declaration):
         others = {n: c.estimator for n, c in self.contenders().items()}
         known = [n for n, estimator in others.items() if estimator not in (ENSEMBLE, BASELINE)]
         return [n for n in known if n in declared.params.get("members", known)]
+
+    def watched(self) -> MonitoringDeclaration | None:
+        """It returns what is watched of live rows: as declared, or as `retrain` needs it."""
+        if self.monitoring is not None:
+            return self.monitoring
+        retrain = self.retrain
+        asked = isinstance(retrain.on_drift, DriftRule) or isinstance(
+            retrain.on_new_data, NewDataRule
+        )
+        return MonitoringDeclaration() if asked else None
 
     def champion_gate(self) -> BeatsChampionGate:
         """It returns the declared comparison with the champion, or the default one."""

@@ -22,10 +22,12 @@ from ml_assets.resources.prediction_log import PredictionLog
 from ml_assets.round.predictions import stamp
 from ml_assets.scoring import Said, Scorer, as_table, said_of, said_of_one, unseen
 from ml_assets.serving.asked import ARROW, JSON, Asked, asked_of
+from ml_assets.serving.beside import beside, plain, shadow_line, shown, versions_of
 from ml_assets.serving.body import refusal, too_large, unpacked
 from ml_assets.serving.champion import ServedChampion
 from ml_assets.serving.description import described
 from ml_assets.serving.metrics import Metrics
+from ml_assets.share import Shared, Sharing
 
 LOOKS_EVERY = 1.0  # seconds between two looks at the ledger
 THREADS = 2
@@ -58,6 +60,8 @@ class Answer:
         line: the line for the prediction log.
         rows: how many rows it scores.
         unseen: values that the contract does not name, by column.
+        versions: who answered each row.
+        inputs: the line of its features, where they are kept.
     """
 
     body: bytes
@@ -65,85 +69,153 @@ class Answer:
     line: bytes
     rows: int
     unseen: dict[str, int]
+    versions: list[int]
+    inputs: bytes = b""
 
 
 def at_once(
-    scorer: Scorer, kind: str, accept: str, body: bytes, mlflow: bool, most: int
+    scorer: Scorer,
+    kind: str,
+    accept: str,
+    body: bytes,
+    mlflow: bool,
+    most: int,
+    keep: bool = False,
+    canary: Sharing | None = None,
 ) -> Answer | None:
     """It answers a request about one row by the version's shortcut; None where it has none for it.
+
+    The arguments are those of `answer`.
 
     Raises:
         RequestRefused: it cannot be read.
     """
-    if not scorer.shortcut or not scorer.shortcut.graph or len(body) > FEW_BYTES:
+    quick = canary is None and scorer.shortcut is not None and scorer.shortcut.graph is not None
+    if not quick or len(body) > FEW_BYTES:
         return None
     asked = asked_of(scorer, kind, body, mlflow, most)
     said = said_of_one(scorer, asked.columns) if asked.rows == 1 else None
-    return _answered(scorer, asked, said, kind, accept, mlflow) if said else None
+    if said is None:
+        return None
+    return _answered(scorer, asked, said, (kind, accept, mlflow), Shared(), None, keep)
 
 
-def answer(scorer: Scorer, kind: str, accept: str, body: bytes, mlflow: bool, most: int) -> Answer:
+def answer(
+    scorer: Scorer,
+    kind: str,
+    accept: str,
+    body: bytes,
+    mlflow: bool,
+    most: int,
+    keep: bool = False,
+    canary: Sharing | None = None,
+) -> Answer:
     """It answers a request's body.
+
+    Args:
+        scorer: the version that answers.
+        kind: the body's content type.
+        accept: the content types that the client takes.
+        body: the request's body.
+        mlflow: it is in MLflow's scoring protocol.
+        most: to so many bytes the body may unpack.
+        keep: the features are to be kept.
+        canary: who answers some of the rows.
 
     Raises:
         RequestRefused: it cannot be read, or a row cannot be scored.
     """
     asked = asked_of(scorer, kind, body, mlflow, most)
     said = said_of(scorer, asked.features, {})
-    return _answered(scorer, asked, said, kind, accept, mlflow)
+    answered = beside(scorer, canary, asked, said, (kind, body, mlflow, most))
+    return _answered(scorer, asked, said, (kind, accept, mlflow), answered, canary, keep)
 
 
 def _answered(
-    scorer: Scorer, asked: Asked, said: Said, kind: str, accept: str, mlflow: bool
+    scorer: Scorer,
+    asked: Asked,
+    said: Said,
+    how: tuple[str, str, bool],
+    answered: Shared,
+    canary: Sharing | None,
+    keep: bool,
 ) -> Answer:
+    """It returns the answer of what was said, and its line for the log."""
+    versions = versions_of(answered, scorer, len(said.values))
     if said.wrong:
         at = min(said.wrong)
         raise refusal(422, "not_scored", f"{said.wrong[at]}.", row=at)
     name, now = uuid.uuid4().hex, time.time()
-    line, values, shares = _logged(scorer, asked, said, name, now)
+    logged = _logged(scorer, asked, said, name, now)
+    if answered.versions is not None:
+        logged["versions"] = versions
+    line = json.dumps(logged).encode() + b"\n" + shadow_line(answered, canary, logged)
     counted = unseen(scorer, asked.columns)
+    kept = _kept(scorer, asked, name, now) if keep else b""
+    data, told_as = _told(scorer, said, logged, versions, how)
+    if told_as == JSON and asked.ignored and not how[2]:
+        data["ignored"] = asked.ignored
+    written = data if isinstance(data, bytes) else json.dumps(data).encode()
+    return Answer(written, told_as, line, len(versions), counted, versions, kept)
+
+
+def _told(
+    scorer: Scorer,
+    said: Said,
+    logged: dict[str, Any],
+    versions: list[int],
+    how: tuple[str, str, bool],
+) -> tuple[Any, str]:
+    """It returns what is answered, as the client takes it, and what kind of content that is."""
+    (kind, accept, mlflow), name, at = how, logged["id"], stamp(logged["at"])
     if mlflow:
-        document: dict[str, Any] = {"predictions": values}
-    elif kind.startswith(ARROW) and JSON not in accept:
-        told = as_table(scorer, said, stamp(now)).drop_columns(["wrong"])
-        told = told.replace_schema_metadata({"id": name})
+        return {"predictions": logged["predictions"]}, JSON
+    if kind.startswith(ARROW) and JSON not in accept:
+        table = as_table(scorer, said, at, None, np.array(versions)).drop_columns(["wrong"])
+        table = table.replace_schema_metadata({"id": name})
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, told.schema) as stream:
-            stream.write_table(told)
-        return Answer(sink.getvalue().to_pybytes(), ARROW, line, len(values), counted)
-    else:
-        document = {
-            "id": name,
-            "problem": scorer.problem,
-            "model_version": scorer.version,
-            "scored_at": stamp(now),
-            "predictions": values,
-        }
-        if shares is not None:
-            names = [str(c) for c in scorer.classes]
-            document["probabilities"] = [dict(zip(names, s, strict=True)) for s in shares]
-        if asked.ignored:
-            document["ignored"] = asked.ignored
-    return Answer(json.dumps(document).encode(), JSON, line, len(values), counted)
+        with pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+        return sink.getvalue().to_pybytes(), ARROW
+    document = {
+        "id": name,
+        "problem": scorer.problem,
+        "model_version": versions[0],
+        "scored_at": at,
+        "predictions": logged["predictions"],
+    }
+    if len(set(versions)) > 1:
+        document["model_versions"] = versions
+    if logged["probabilities"] is not None:
+        names = [str(c) for c in scorer.classes]
+        shares = [dict(zip(names, s, strict=True)) for s in logged["probabilities"]]
+        document["probabilities"] = shares
+    return document, JSON
 
 
-def _logged(
-    scorer: Scorer, asked: Asked, said: Said, name: str, now: float
-) -> tuple[bytes, list[Any], list[list[float]] | None]:
-    """It returns the line for the log, and predictions and probabilities as JSON has them."""
-    values = [v.item() if isinstance(v, np.generic) else v for v in said.values.tolist()]
-    shares = said.probabilities.tolist() if said.probabilities is not None else None
-    line = {
+def _logged(scorer: Scorer, asked: Asked, said: Said, name: str, now: float) -> dict[str, Any]:
+    """It returns the line for the log, with predictions and probabilities as JSON has them."""
+    return {
         "id": name,
         "at": now,
         "version": scorer.version,
         "inputs": asked.digests(),
         "keys": asked.keys,
-        "predictions": values,
+        "predictions": plain(said.values),
         "classes": list(scorer.classes),
-        "probabilities": shares,
+        "probabilities": said.probabilities.tolist() if said.probabilities is not None else None,
     }
-    return json.dumps(line).encode() + b"\n", values, shares
+
+
+def _kept(scorer: Scorer, asked: Asked, name: str, now: float) -> bytes:
+    """It returns the line of a request's features, column by column; dates are nanoseconds."""
+    columns = {}
+    for column in scorer.columns:
+        values = asked.columns[column]
+        values = values.astype("int64") if values.dtype.kind == "M" else values
+        columns[column] = values.tolist()
+    line = {"id": name, "at": now, "version": scorer.version, "columns": columns}
+    return json.dumps(line).encode() + b"\n"
 
 
 def refused(error: RequestRefused) -> Response:
@@ -159,6 +231,7 @@ def application(
     log: PredictionLog,
     token: str | None = None,
     limits: Limits = Limits(),
+    inputs: PredictionLog | None = None,
 ) -> FastAPI:
     """It returns the web application of a served champion.
 
@@ -167,35 +240,35 @@ def application(
         log: where answers go first.
         token: what a request must bear; None for no token.
         limits: what a request may cost.
+        inputs: where features go, with nobody waiting for it; None to keep none.
     """
     pool, metrics = ThreadPoolExecutor(THREADS, "predict"), Metrics()
 
-    @contextlib.asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        watching = asyncio.create_task(_watch(served))
-        try:
-            yield
-        finally:
-            watching.cancel()
-            pool.shutdown(wait=False, cancel_futures=True)
-            await asyncio.to_thread(log.close)
-
-    app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
+    logs = [log] if inputs is None else [log, inputs]
+    app = FastAPI(
+        lifespan=lambda _: _life(served, pool, logs),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
     _add_looks(app, served, metrics, token)
 
     async def scored(request: Request, mlflow: bool) -> Response:
         scorer = served.scorer
         kind, accept = (request.headers.get(h, "") for h in ("content-type", "accept"))
-        made = await _within(request, pool, metrics, limits, scorer, (kind, accept, mlflow))
+        how = kind, accept, mlflow, inputs is not None, served.canary
+        made = await _within(request, pool, metrics, limits, scorer, how)
         try:
             await asyncio.wrap_future(log.append(made.line))
         except OSError as error:
             _log.error("the prediction log cannot be written: %s", error)
             told = "The prediction log cannot be written, and nothing is answered without it."
             raise refusal(503, "not_logged", told) from None
-        metrics.rows[scorer.version] += made.rows
+        if inputs is not None:
+            inputs.append(made.inputs)  # an answer does not wait for it
+        metrics.rows.update(made.versions)
         metrics.unseen.update(made.unseen)
-        return Response(made.body, 200, {"x-model-version": str(scorer.version)}, made.kind)
+        return Response(made.body, 200, {"x-model-version": shown(made.versions)}, made.kind)
 
     async def predict(request: Request) -> Response:
         return await scored(request, mlflow=False)
@@ -211,6 +284,20 @@ def application(
     return app
 
 
+@contextlib.asynccontextmanager
+async def _life(
+    served: ServedChampion, pool: ThreadPoolExecutor, logs: list[PredictionLog]
+) -> AsyncIterator[None]:
+    watching = asyncio.create_task(_watch(served))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        pool.shutdown(wait=False, cancel_futures=True)
+        for log in logs:
+            await asyncio.to_thread(log.close)
+
+
 async def _watch(served: ServedChampion) -> None:
     while True:
         await asyncio.sleep(LOOKS_EVERY)
@@ -223,7 +310,7 @@ async def _within(
     metrics: Metrics,
     limits: Limits,
     scorer: Scorer,
-    how: tuple[str, str, bool],
+    how: tuple[str, str, bool, bool, Sharing | None],
 ) -> Answer:
     """It reads the body and computes the answer, within the limits.
 
@@ -232,7 +319,7 @@ async def _within(
     """
     if metrics.under_way > MOST_WAITING:
         raise refusal(503, "busy", "Too many requests are under way. Come again.")
-    kind, accept, mlflow = how
+    kind, accept, mlflow, keep, canary = how
     until = asyncio.get_running_loop().time() + limits.seconds
     try:
         async with asyncio.timeout_at(until):
@@ -241,7 +328,7 @@ async def _within(
         told = f"The body did not come within {limits.seconds:g} s."
         raise refusal(408, "body_too_slow", told) from None
     body = unpacked(body, request.headers.get("content-encoding", ""), limits.most_bytes)
-    asked = (scorer, kind, accept, body, mlflow, limits.most_bytes)
+    asked = (scorer, kind, accept, body, mlflow, limits.most_bytes, keep, canary)
     quick = at_once(*asked)
     if quick is not None:
         return quick
@@ -286,6 +373,8 @@ def _add_looks(app: FastAPI, served: ServedChampion, metrics: Metrics, token: st
                 "model_version": served.scorer.version,
                 "digest": served.scorer.digest,
                 "champion": served.champion,
+                "canary": served.canary and served.canary.scorer.version,
+                "canary_trouble": served.canary_trouble or None,
                 "trouble": served.trouble or None,
                 "one_row_by": str(served.scorer.shortcut),
             }

@@ -1,7 +1,6 @@
 """What a request asks: a body becomes rows with the types of training, or is refused."""
 
 import functools
-import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from ml_assets.errors import DatasetError, RequestRefused, shortened
 from ml_assets.rows import as_frame, plain_table
 from ml_assets.scoring import Scorer, fitted_in, must_be_there, shown
 from ml_assets.serving.body import arrow_table, refusal
+from ml_assets.share import contents_of
 
 JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow.stream"
 SHAPES = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -51,14 +51,7 @@ class Asked:
 
     def digests(self) -> list[str]:
         """It returns for each row the first 16 digits of the SHA-256 of its features as JSON."""
-        told = [
-            c.astype("int64").tolist() if c.dtype.kind == "M" else c.tolist()
-            for c in self.columns.values()
-        ]
-        return [
-            hashlib.sha256(json.dumps(row).encode()).hexdigest()[:16]
-            for row in zip(*told, strict=True)
-        ]
+        return contents_of(self.columns)
 
 
 def asked_of(scorer: Scorer, kind: str, body: bytes, mlflow: bool, most: int) -> Asked:

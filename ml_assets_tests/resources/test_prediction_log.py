@@ -123,7 +123,7 @@ def test_old_files_go_when_a_new_one_begins_and_only_where_that_was_asked_for(
         for file, days in ((old, 4), (recent, 2)):
             file.write_bytes(line("a"))
             prediction_log.os.utime(file, (now, now - days * 86_400))
-        log = PredictionLog(tmp_path, keep_days)
+        log = PredictionLog(tmp_path, keep_days=keep_days)
         log.append(line("b")).result(5)
         log.close()
         return {f.name for f in (old, recent) if f.exists()}
@@ -136,7 +136,7 @@ def test_a_writer_leaves_its_file_after_a_day(tmp_path: Path, monkeypatch: pytes
     """Else another process might remove a file that somebody still writes to."""
     now = [1e9]
     monkeypatch.setattr(prediction_log.time, "time", lambda: now[0])
-    log = PredictionLog(tmp_path, 2)
+    log = PredictionLog(tmp_path, keep_days=2)
 
     for _ in range(2):
         log.append(line("a")).result(5)

@@ -28,7 +28,9 @@ class ScaffoldParams(BaseModel):
         None, description="The first data: a file, or where files arrive (a glob, a folder, a URL)."
     )
     target: str | None = Field(None, description="The column to be predicted.")
-    model: bool = Field(False, description="Also write a model.py with a candidate of your own.")
+    model: bool = Field(
+        False, description="Also write a model.py with a candidate of your own: `--model true`."
+    )
 
 
 class MLProblemScaffolder(Scaffolder[ScaffoldParams]):
