@@ -79,12 +79,12 @@ def predict(name: str, path: Path, output: Path, version: int | None, as_json: b
 )
 @json_option
 def manifest(name: str, storage_uri: str | None, as_json: bool) -> None:
-    """Write what KServe is told to serve: the champion, then the canary with its share.
+    """Write what KServe is told to serve: champion and canary.
 
     Each document is an InferenceService; apply the first, and the second once that is ready.
 
     \b
-    ml-assets manifest churn --storage-uri 's3://bucket/models/{model_id}' > churn.yaml
+    ml-assets manifest churn --storage-uri 's3://bucket/{model_id}' > churn.yaml
     """
     import yaml
 
