@@ -52,8 +52,7 @@ class Player:
         known = stage.known.get(self.champion or "")
         served = Step(number)
         if known is not None and number:
-            wrong = len(known.said[number].wrong)
-            served = Step(number, known.scores[number], known.name, wrong)
+            served = Step(number, known.scores[number], known.name, known.wrong[number])
         done = self.turn(stage, self, number)
         self.steps.append(
             replace(done, score=served.score, champion=served.champion, unscored=served.unscored)
@@ -182,7 +181,7 @@ def _fitted(
         entry = make_candidate(round_, name).entry
         if entry is not None:
             fits[entry.key] = float(entry.facts["seconds"])
-            stage.know(round_.problem, entry, number, kinds)
+            stage.know(entry, number, kinds)
     return round_, make_evaluation(round_), fits
 
 
