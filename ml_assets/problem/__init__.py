@@ -33,7 +33,7 @@ from ml_assets.problem.dataset import (
     SplitDeclaration,
     TimeBy,
 )
-from ml_assets.problem.declaration import Declaration, Mode
+from ml_assets.problem.declaration import Declaration, Duration, Mode, seconds_of
 from ml_assets.problem.gates import (
     OF_CLASSES,
     BeatsBaselineGate,
@@ -45,6 +45,7 @@ from ml_assets.problem.gates import (
     known_metric,
     word_of,
 )
+from ml_assets.problem.monitoring import Budget, DriftRule, MonitoringDeclaration, NewDataRule
 from ml_assets.problem.parameters import Parameters, parameters
 from ml_assets.problem.predictions import PredictionsDeclaration
 
@@ -54,18 +55,22 @@ __all__ = [
     "SHORT_NAMES",
     "BeatsBaselineGate",
     "BeatsChampionGate",
+    "Budget",
     "CandidateDeclaration",
     "ClassShareGate",
     "ColumnContract",
     "Contract",
     "DatasetDeclaration",
     "Declaration",
+    "DriftRule",
     "GateDeclaration",
     "GroupBy",
     "IntegrityGate",
     "LatencyGate",
     "MetricGate",
     "Mode",
+    "MonitoringDeclaration",
+    "NewDataRule",
     "Parameters",
     "PredictionsDeclaration",
     "Problem",
@@ -78,6 +83,7 @@ __all__ = [
     "TimeBy",
     "parameters",
     "parts_of",
+    "seconds_of",
 ]
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -99,11 +105,35 @@ class PromotionDeclaration(Declaration):
 class RetrainDeclaration(Declaration):
     """What starts a run by itself."""
 
-    on_new_data: bool = Field(
+    on_new_data: bool | NewDataRule = Field(
         True,
-        description="A sensor starts a run when a file arrives or changes, or when the upstream "
-        "asset was materialized and its checks passed.",
+        description="true: a sensor starts a run when a file arrives or changes, or when the "
+        "upstream asset was materialized and its checks passed. {min_new_rows: N}: what arrives is "
+        "brought in at once, and a run starts when so many rows are new.",
+        examples=[True, {"min_new_rows": 100}],
     )
+    on_drift: bool | DriftRule = Field(
+        True,
+        description="A run starts when live rows drift or decay: in so many of the last windows, and "
+        "in the latest. Asked where `monitoring` is declared, or this is.",
+        examples=[{"violations": 2, "of_last": 5}],
+    )
+    cool_down: Duration = Field(
+        "6h",
+        description="Shortest time from the last run to one that `min_new_rows` or `on_drift` starts.",
+        examples=["6h"],
+    )
+    most_runs: Budget | None = Field(
+        Budget(runs=7, per="7d"),
+        description="How many runs of any origin there may be, for one more to be started by "
+        "`min_new_rows` or `on_drift`; null for any number.",
+        examples=[{"runs": 7, "per": "7d"}],
+    )
+
+    @property
+    def drift_rule(self) -> DriftRule | None:
+        """How much drift starts a run; None for any."""
+        return DriftRule() if self.on_drift is True else self.on_drift or None
 
 
 class Problem(Declaration):
@@ -169,6 +199,11 @@ class Problem(Declaration):
         None,
         description="Files that are scored with the champion as they arrive.",
         examples=[{"path": "inbox/churn/*.csv", "output": "scored/churn"}],
+    )
+    monitoring: MonitoringDeclaration | None = Field(
+        None,
+        description="What is watched after deployment; `{}` for the defaults.",
+        examples=[{"window": 500, "inputs": True}],
     )
     trust: list[str] = Field(
         default_factory=list,
@@ -288,6 +323,16 @@ class Problem(Declaration):
         others = {n: c.estimator for n, c in self.contenders().items()}
         known = [n for n, estimator in others.items() if estimator not in (ENSEMBLE, BASELINE)]
         return [n for n in known if n in declared.params.get("members", known)]
+
+    def watched(self) -> MonitoringDeclaration | None:
+        """It returns what is watched of live rows: as declared, or as `retrain` needs it."""
+        if self.monitoring is not None:
+            return self.monitoring
+        retrain = self.retrain
+        asked = isinstance(retrain.on_drift, DriftRule) or isinstance(
+            retrain.on_new_data, NewDataRule
+        )
+        return MonitoringDeclaration() if asked else None
 
     def champion_gate(self) -> BeatsChampionGate:
         """It returns the declared comparison with the champion, or the default one."""

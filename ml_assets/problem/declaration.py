@@ -14,6 +14,25 @@ Mode = Annotated[
     Literal["enforce", "warn", "off"], BeforeValidator(lambda v: "off" if v is False else v)
 ]
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def _a_duration(value: Any) -> Any:
+    if isinstance(value, str) and re.fullmatch(r"[1-9]\d*\s*[smhdw]", value.strip()):
+        return value.strip()
+    raise ValueError(
+        f"`{value}` is no length of time: write a number and s, m, h, d or w, like 6h or 30d"
+    )
+
+
+# A length of time, as 90s, 30m, 6h, 7d or 2w.
+Duration = Annotated[str, BeforeValidator(_a_duration)]
+
+
+def seconds_of(duration: str) -> float:
+    """It returns a declared length of time in seconds."""
+    return float(int(duration[:-1]) * _UNITS[duration[-1]])
+
 
 class Declaration(BaseModel):
     """The common manners of every declared record: frozen, closed, and helpful about typos."""
