@@ -212,6 +212,10 @@ def as_played(problem: Problem, path: str, at_start: int) -> tuple[Problem, list
             f"{problem.split.test:.0%} of it, as if somebody moved them for every retraining; cuts "
             "that stay would leave train as it was at the start."
         )
+    if problem.watched() is None:
+        told.append(
+            "Monitoring is not declared: it looks by its defaults, and its alarms start nothing."
+        )
     if problem.promotion.mode != "automatic":
         told.append(
             f"promotion.mode is {problem.promotion.mode}; here what is fit and better is promoted "

@@ -27,6 +27,7 @@ from ml_assets.scoring import Said, Scorer, fitted_in, said_of
 from ml_assets.verification import load_verified
 
 ARRIVALS = "arrivals"
+MOST_LOADED = 3  # models that serve, one for each policy and one more
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Stage:
         fresh: how many rows with labels came in at the end of the window that is played.
         known: the fitted candidates, by the digest of the model.
         refused: batches that did not keep their contract, with the reason.
+        troubles: why monitoring could not look, by policy.
     """
 
     folder: Path
@@ -75,6 +77,9 @@ class Stage:
     fresh: int = 0
     known: dict[str, Known] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    troubles: dict[str, str] = field(default_factory=dict)
+    _said: dict[tuple[str, int], Said] = field(default_factory=dict, repr=False)
+    _scorers: dict[str, Scorer] = field(default_factory=dict, repr=False)
 
     @cached_property
     def lake(self) -> Lake:
@@ -118,6 +123,18 @@ class Stage:
                 columns,
             )
         return digest
+
+    def says(self, digest: str, number: int) -> Said:
+        """It returns what a fitted candidate says of a window; what serves is asked once."""
+        if (digest, number) not in self._said:
+            if digest not in self._scorers:
+                while len(self._scorers) >= MOST_LOADED:
+                    self._scorers.pop(next(iter(self._scorers)))
+                known = self.known[digest]
+                self._scorers[digest] = self._scorer(known.entry, known.columns)
+            rows = {number: self.live[number]}
+            self._said[digest, number] = _said(self._scorers[digest], rows)[number]
+        return self._said[digest, number]
 
     def _scorer(self, entry: Entry, columns: dict[str, str]) -> Scorer:
         problem = self.problem
