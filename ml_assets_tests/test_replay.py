@@ -156,7 +156,9 @@ def test_what_is_played_otherwise_than_declared_is_told():
     assert played.promotion.mode == "automatic"
     for words in ("min_rows is 500; 300", "cuts by `day` follow", "promotion.mode is approval"):
         assert any(words in t for t in told)
-    assert as_played(problem(), "in/*.parquet", 300)[1] == []
+    assert as_played(problem(monitoring={}), "in/*.parquet", 300)[1] == []
+    unwatched = as_played(problem(), "in/*.parquet", 300)[1]
+    assert "Monitoring is not declared" in unwatched[0]
 
 
 def test_the_start_is_not_counted():
