@@ -3,6 +3,8 @@
 It is fitted on train only, and may have its threshold tuned on validation.
 """
 
+from __future__ import annotations
+
 import functools
 import importlib.metadata
 import inspect
@@ -10,13 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
-from sklearn.base import clone, is_classifier, is_regressor
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.utils import get_tags
+from typing import TYPE_CHECKING, Any
 
 from ml_assets import provided
 from ml_assets.dataset import Target
@@ -25,7 +21,16 @@ from ml_assets.errors import (
     DeclarationError,
     did_you_mean,
 )
+from ml_assets.later import later
 from ml_assets.problem import SHORT_NAMES, CandidateDeclaration, Problem
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 # Part of every candidate's key: change it when the same declaration would be fitted differently.
 FITTING = "3"
@@ -110,7 +115,7 @@ class Predictions:
         return pd.DataFrame(columns)
 
     @classmethod
-    def from_table(cls, table: pd.DataFrame) -> "Predictions":
+    def from_table(cls, table: pd.DataFrame) -> Predictions:
         """It returns what `as_table` made a table of."""
         probabilities = table.drop(columns="prediction").to_numpy()
         given = probabilities if probabilities.shape[1] else None
@@ -157,6 +162,8 @@ def build(
         DeclarationError: estimator or transform cannot be found, or is not for this task.
         CandidateError: the estimator does not take the declared parameters.
     """
+    from sklearn.pipeline import Pipeline
+
     estimator = _estimator(declared, task, folder)
     _seed(estimator, problem.seed)
     transform = declared.transform or problem.transform
@@ -170,6 +177,8 @@ def build(
 
 
 def _estimator(declared: CandidateDeclaration, task: str, folder: Path | None) -> Any:
+    from sklearn.base import is_classifier, is_regressor
+
     kind, path = kind_of(task), declared.estimator
     defaults: dict[str, Any] = {}
     if path in SHORT_NAMES:
@@ -235,7 +244,10 @@ def _seed(estimator: Any, seed: int) -> None:
 def _transform(
     transform: str, estimator: Any, features: pd.DataFrame, name: str, folder: Path | None
 ) -> Any:
+    from sklearn.base import clone
+    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
+    from sklearn.utils import get_tags
 
     # It changes nothing, and knows the columns that it was fitted on: without it a transformer
     # that does not ask for columns by name would be handed all of them, the target too.

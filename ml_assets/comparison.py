@@ -10,16 +10,22 @@ Three ways, by what the metric is made of:
 - the rest: a bootstrap over at most 5,000 rows.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from ml_assets.candidate import Predictions
 from ml_assets.dataset import Target
 from ml_assets.evaluation import score
+from ml_assets.later import later
 from ml_assets.metric import METRICS, gain
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = later("numpy")
 
 RESAMPLES = 2000
 SLOW_RESAMPLES = 200

@@ -4,16 +4,23 @@ pandera asks; what it finds is gathered over all pieces of a file, so that every
 wrong with it is said at once, in bounded length, with lines and examples.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.errors import did_you_mean, shortened
+from ml_assets.later import later
 from ml_assets.problem import ColumnContract, DatasetDeclaration, Mode
 from ml_assets.problem.dataset import Rule
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 MOST_EXAMPLES = 3
 MOST_TOLD = 10

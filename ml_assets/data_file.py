@@ -3,6 +3,8 @@
 A file is read once, in pieces of bounded size, and named by the bytes that were read.
 """
 
+from __future__ import annotations
+
 import contextlib
 import csv
 import gzip
@@ -12,18 +14,22 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, TypeVar
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute
-import pyarrow.csv
-import pyarrow.parquet as pq
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from ml_assets.digest import file_digest
 from ml_assets.errors import DatasetError, shortened
+from ml_assets.later import later
 from ml_assets.problem import DatasetDeclaration
 from ml_assets.rows import as_frame, plain, plain_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+else:
+    pd = later("pandas")
+    pa = later("pyarrow", "pyarrow.compute", "pyarrow.csv")
+    pq = later("pyarrow.parquet")
 
 T = TypeVar("T")
 # Part of every dataset's key: change it when the same file would be read as different rows.
@@ -43,7 +49,7 @@ _OTHER_FORMATS = {
 }
 # What a column is read as when a later piece does not fit the type of the first.
 _CODE = re.compile(r"^0\d+$")
-_WIDER = {"null": pa.int64(), "int64": pa.float64()}
+_WIDER = {"null": "int64", "int64": "double"}
 
 
 @dataclass
@@ -336,10 +342,12 @@ def _csv_troubles(path: Path, declared: DatasetDeclaration, names: list[str]) ->
     try:
         yield
     except pa.ArrowInvalid as error:
-        found = re.search(r"In CSV column #(\d+): CSV conversion error to (\w+)", str(error))
+        # a reader with one thread names the row as well
+        told = r"In CSV column #(\d+): (?:Row #\d+: )?CSV conversion error to (\w+)"
+        found = re.search(told, str(error))
         names = names or list(declared.names or ()) or _header(path, declared)
         if found and found[2] != "string" and int(found[1]) < len(names):
-            wider = _WIDER.get(found[2], pa.string())
+            wider = pa.type_for_alias(_WIDER.get(found[2], "string"))
             raise TypesDiffer(names[int(found[1])], wider) from None
         raise DatasetError(_csv_trouble(path, declared, str(error))) from None
     except (OSError, EOFError) as error:

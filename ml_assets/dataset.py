@@ -1,15 +1,22 @@
 """A dataset: the rows of a problem, described: columns, target, features."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ml_assets.errors import DatasetError, did_you_mean, shortened
+from ml_assets.later import later
 from ml_assets.problem import DatasetDeclaration, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 # Integer codes 0..k-1 or 1..k are classes up to this many; above, or with gaps, they are amounts.
 MOST_CODED_CLASSES = 20
@@ -70,6 +77,7 @@ class Findings:
         alike: features with categories that differ only in case or blanks, with an example.
         identifiers: text features with nearly as many values as rows.
         dates: text features with dates in several formats, with examples.
+        written: text features with dates in one format, with that format.
         leaks: features that give the target away alone, with what they reach, in words.
         together: features whose weighted sum is the target.
     """
@@ -79,11 +87,12 @@ class Findings:
     alike: tuple[tuple[str, str], ...] = ()
     identifiers: tuple[str, ...] = ()
     dates: tuple[tuple[str, str], ...] = ()
+    written: tuple[tuple[str, str], ...] = ()
     leaks: tuple[tuple[str, str], ...] = ()
     together: tuple[str, ...] = ()
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> "Findings":
+    def from_record(cls, record: dict[str, Any]) -> Findings:
         """It returns the findings that `dataclasses.asdict` and JSON made a record of."""
         return cls(
             conflicts=record["conflicts"],
@@ -91,6 +100,7 @@ class Findings:
             alike=tuple((a, b) for a, b in record["alike"]),
             identifiers=tuple(record["identifiers"]),
             dates=tuple((a, b) for a, b in record["dates"]),
+            written=tuple((a, b) for a, b in record.get("written", ())),
             leaks=tuple((a, b) for a, b in record["leaks"]),
             together=tuple(record["together"]),
         )
@@ -131,7 +141,7 @@ class Profile:
         return self.target
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> "Profile":
+    def from_record(cls, record: dict[str, Any]) -> Profile:
         """It returns the profile that `dataclasses.asdict` and JSON made a record of."""
         target = record["target"]
         if target is not None:

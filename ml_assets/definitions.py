@@ -12,8 +12,10 @@ import dagster as dg
 from dagster.components.core.component_tree import ComponentTree
 
 from ml_assets.components import MLProblem
+from ml_assets.components.alerts import build_alerts
 from ml_assets.components.aliases import build_alias_guard
 from ml_assets.components.ml_problem.job import forked
+from ml_assets.components.worker import build_guard
 from ml_assets.errors import DeclarationError
 from ml_assets.resources.home import find_home, find_root, problems_folder
 from ml_assets.resources.stores import open_stores
@@ -64,8 +66,15 @@ def build(components: ComponentTree) -> dg.Definitions:
     wanted = {dg.AssetKey(name.split("/")) for name in named if name}
     known = {key for asset in merged.assets or [] for key in _keys(asset)} if wanted else set()
     others = [dg.AssetSpec(key) for key in sorted(wanted - known)]
-    guard = build_alias_guard(list(problems), open_stores(find_home(find_root())))
-    ours = dg.Definitions(assets=others, sensors=[guard], executor=forked())
+    home = find_home(find_root())
+    stores, declared = open_stores(home), {n: p.problem for n, p in problems.items()}
+    built = [
+        build_alias_guard(list(problems), stores),
+        build_guard(list(problems)),
+        build_alerts(declared, stores, home),
+    ]
+    guards = [sensor for sensor in built if sensor is not None]
+    ours = dg.Definitions(assets=others, sensors=guards, executor=forked())
     return dg.Definitions.merge(merged, ours)
 
 

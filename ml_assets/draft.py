@@ -5,6 +5,7 @@ its owner, corrected, and from then on only the declaration counts.
 """
 
 import csv
+import difflib
 import gzip
 import io
 import re
@@ -21,7 +22,7 @@ import yaml
 from ml_assets import dataset as datasets
 from ml_assets.contract import dates
 from ml_assets.data_file import fingerprint, read
-from ml_assets.errors import DatasetError, shortened
+from ml_assets.errors import DatasetError, did_you_mean, shortened
 from ml_assets.integrity import inspect
 from ml_assets.problem import DatasetDeclaration, Problem, SplitDeclaration, Task
 from ml_assets.split import FEW_ROWS, best_salt, find_cuts
@@ -115,6 +116,11 @@ def infer(name: str, path: Path, shown_path: str, target: str, told: Told = Told
     _infer_target(rows, told.task, reading, draft)
     _drop_leaks(rows, reading, draft)
     reading["contract"] = _contract(rows, reading, forms)
+    draft.why |= {
+        "dataset.contract": "What each later file must be like, else it is kept out, with the reason. "
+        "`usual` and `values` only warn; `missing` is the largest share of missing values.",
+        "dataset.contract.min_rows": "Half of what was there: fewer, and nothing is learned.",
+    }
     _infer_split(rows, told, reading, draft)
     _infer_candidates(rows, reading, draft)
     kept = len(datasets.features(list(rows.columns), DatasetDeclaration(**reading)))
@@ -123,6 +129,12 @@ def infer(name: str, path: Path, shown_path: str, target: str, told: Told = Told
         {"beats": "baseline"},
         {"beats": "champion", "confidence": 0.95},
     ]
+    draft.why |= {
+        "gates": "What a challenger must pass. Add floors that matter to you, like "
+        "{metric: accuracy, min: 0.8}: the check is red, and nothing is promoted, below them.",
+        "gates.0": "Better than a model that ignores the features, on validation.",
+        "gates.1": "Better than what serves now, on the same rows of test, beyond noise.",
+    }
     Problem(**draft.attributes)  # what is written down must be possible
     return draft
 
@@ -142,6 +154,9 @@ def _free_name(path: Path, reading: dict[str, Any]) -> str:
 
 def _no_target(path: Path, rows: pd.DataFrame, target: str, names: list[str] | None) -> str:
     found = shortened(rows.columns)
+    near = difflib.get_close_matches(target.lower(), [str(c).lower() for c in rows.columns], n=1)
+    if near:
+        return f"{path} has no column `{target}`.{did_you_mean(target, rows.columns)}"
     if names is None and path.suffix != ".parquet":
         return (
             f"{path} has no column `{target}`; its first line reads {found}. If the file has no "
@@ -352,7 +367,7 @@ def _infer_target(
         "task": found.task,
         "dataset": draft.attributes["dataset"],
     }
-    draft.say("task", f"{found.task}: {found.why}.")
+    draft.say("task", f"The task is {found.task}, {found.why}.")
     if found.task == "binary":
         positive = found.positive
         reading["positive"] = positive.item() if hasattr(positive, "item") else positive

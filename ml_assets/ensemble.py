@@ -5,15 +5,21 @@ amounts, are averaged, each weighing the same: weights that are themselves learn
 would make its metric there too good to be compared with the others'.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
 
-import pandas as pd
-from sklearn.pipeline import Pipeline
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.dataset import Target
 from ml_assets.errors import CandidateError
 from ml_assets.evaluation import Contender, ranked
+from ml_assets.later import later
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
+else:
+    pd = later("pandas")
 
 OF_PROBABILITIES = "log_loss"  # defined wherever a candidate gives probabilities
 

@@ -9,12 +9,16 @@
     ├── ModelRefused          a stored model that is not what its record says, or not trusted
     ├── NotMaterialized       an asset that is needed first, or that another version made stale
     ├── PromotionRefused      production was asked to change in a way that a law forbids
+    ├── TimeLimitExceeded     what took longer than its limit
+    ├── AlertFailed           a message that was not delivered
     └── RequestRefused        a request to a served champion that cannot be answered
 
 A message says what is wrong, where, what was expected, and what to do.
 """
 
 import difflib
+import errno
+import socket
 from collections.abc import Iterable, Mapping
 
 
@@ -46,6 +50,14 @@ class PromotionRefused(MLAssetsError):
     """A promotion that came too late, or for a version that cannot be verified."""
 
 
+class TimeLimitExceeded(MLAssetsError):
+    """What took longer than its limit, and was interrupted."""
+
+
+class AlertFailed(MLAssetsError):
+    """A message that was not delivered; it tells no secret."""
+
+
 class RequestRefused(MLAssetsError):
     """A request to a served champion that cannot be answered.
 
@@ -64,6 +76,99 @@ class RequestRefused(MLAssetsError):
     ) -> None:
         super().__init__(message)
         self.status, self.code, self.where = status, code, dict(where or {})
+
+
+# Another try may find these otherwise: somebody else's lock, a connection, a busy server.
+_PASSING = {
+    errno.EAGAIN,
+    errno.EBUSY,
+    errno.EHOSTUNREACH,
+    errno.EINTR,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ENOLCK,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    socket.EAI_AGAIN,
+}
+# By name: most of these libraries are not loaded, and need not be.
+_OF_CONNECTIONS = {
+    "aiohttp.client_exceptions.ClientConnectionError",
+    "botocore.exceptions.ConnectionError",
+    "botocore.exceptions.HTTPClientError",
+    "_internal.CommitFailedError",  # deltalake
+    "fsspec.exceptions.FSTimeoutError",
+    "http.client.RemoteDisconnected",
+    "httpx.TransportError",
+    "requests.exceptions.ConnectionError",
+    "requests.exceptions.Timeout",
+    "sqlalchemy.exc.TimeoutError",
+    "urllib3.exceptions.MaxRetryError",
+    "urllib3.exceptions.ProtocolError",
+    "urllib3.exceptions.TimeoutError",
+}
+_OF_DATABASES = {
+    "mlflow.exceptions.MlflowException",
+    "psycopg.OperationalError",
+    "psycopg2.OperationalError",
+    "sqlalchemy.exc.OperationalError",
+    "sqlite3.OperationalError",
+}
+_OF_SERVERS = {
+    "botocore.exceptions.ClientError",
+    "mlflow.exceptions.RestException",
+    "requests.exceptions.HTTPError",
+    "urllib.error.HTTPError",
+}
+_BUSY = (429, 500, 502, 503, 504)
+_PASSING_WORDS = (
+    *("locked", "busy", "connect", "timeout", "timed out", "closed", "deadlock"),
+    *("temporarily", "max retries exceeded", "too many 5"),
+)
+_WRONG_WORDS = ("authentication failed", "does not exist", "no such", "syntax error")
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """It says whether another try may succeed: a lock, a connection, a server that is busy.
+
+    Our own errors are asked for their cause.  A team's own exception is theirs, whatever caused
+    it, and says no.
+    """
+    while error is not None:
+        names = {f"{c.__module__}.{c.__qualname__}" for c in type(error).__mro__}
+        if names & _OF_SERVERS:
+            return _status_of(error) in _BUSY
+        if names & _OF_DATABASES:
+            said = str(error).lower()
+            wrong = any(word in said for word in _WRONG_WORDS)
+            return not wrong and any(word in said for word in _PASSING_WORDS)
+        if names & _OF_CONNECTIONS:
+            return True
+        if isinstance(error, OSError) and type(error).__module__ in _BUILT_IN:
+            reason = getattr(error, "reason", None)  # of urllib's
+            if isinstance(reason, OSError):
+                return is_transient(reason)
+            passing = isinstance(error, (ConnectionError, TimeoutError))
+            return passing or error.errno in _PASSING
+        if not isinstance(error, MLAssetsError):
+            return False
+        error = error.__cause__
+    return False
+
+
+_BUILT_IN = ("builtins", "socket", "urllib.error")
+
+
+def _status_of(error: BaseException) -> int | None:
+    """It returns the HTTP status that a library's error carries, wherever it keeps it."""
+    asked = getattr(error, "get_http_status_code", None)  # MLflow
+    if callable(asked):
+        return int(asked())
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):  # botocore
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status if isinstance(status, int) else None
+    return getattr(response, "status_code", None) or getattr(error, "code", None)
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:

@@ -3,16 +3,23 @@
 The metrics are scikit-learn's, called by its names.  `pr_auc` is its average precision.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-from sklearn import metrics
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.candidate import Predictions
 from ml_assets.dataset import Target
+from ml_assets.later import later
 from ml_assets.metric import DEFAULT_SELECT, gain
+
+if TYPE_CHECKING:
+    import numpy as np
+    from sklearn import metrics
+else:
+    np = later("numpy")
+    metrics = later("sklearn.metrics")
 
 _OF_PROBABILITIES = ("log_loss", "brier", "roc_auc", "pr_auc")
 

@@ -4,14 +4,22 @@ Odd things (duplicates, constants, categories that differ in case) are said.  A 
 the target away is another matter: whoever learns from it learns nothing that serves tomorrow.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from ml_assets.dataset import Findings, Profile, Rows, Target, column_type, hash_rows
+from ml_assets.later import later
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 SAMPLE_ROWS = 5000
 MOST_CATEGORIES = 1000
@@ -48,7 +56,7 @@ def inspect(
         usable &= np.isfinite(truth.to_numpy(dtype="float64"))
     places = np.random.default_rng(seed).permutation(np.flatnonzero(usable))[:SAMPLE_ROWS]
     sample = {name: truth.iloc[places].reset_index(drop=True)}
-    constant, alike, identifiers, dates = [], [], [], []
+    constant, alike, identifiers, dates, written = [], [], [], [], []
     for feature in features:
         values = frame[feature]
         different = values.nunique() if distinct is None else distinct[feature]
@@ -59,12 +67,16 @@ def inspect(
         if column_type(values) == "text":
             alike += [(feature, pair) for pair in [_alike(values)] if pair]
             identifiers += [feature] if _identifies(values, different) else []
-            dates += [(feature, said) for said in [_mixed_dates(values)] if said]
+            forms = _forms_of_dates(values)
+            if len(forms) > 1:
+                dates.append((feature, _told(values, forms)))
+            written += [(feature, form) for form in forms if len(forms) == 1]
     found = Findings(
         constant=tuple(constant),
         alike=tuple(alike),
         identifiers=tuple(identifiers),
         dates=tuple(dates),
+        written=tuple(written),
     )
     if target is None or not features:
         return found
@@ -105,8 +117,8 @@ _DATES = {
 }
 
 
-def _mixed_dates(values: pd.Series) -> str:
-    """It says which formats a column of dates mixes; empty for one format, or for no dates."""
+def _forms_of_dates(values: pd.Series) -> dict[str, str]:
+    """It returns the formats of a column of dates, each with an example; none for no dates."""
     seen: dict[str, str] = {}
     matched = 0
     distinct = [str(v).strip() for v in values.dropna().unique()[:MOST_CATEGORIES]]
@@ -115,10 +127,12 @@ def _mixed_dates(values: pd.Series) -> str:
         if kind:
             matched += 1
             seen.setdefault(kind, value)
-    if len(seen) < 2 or matched < 0.9 * len(distinct):
-        return ""
-    lines = {k: int((values == v).idxmax()) + 2 for k, v in seen.items()}
-    return ", ".join(f"{k} ({v!r}, line {lines[k]})" for k, v in seen.items())
+    return seen if matched >= 0.9 * len(distinct) else {}
+
+
+def _told(values: pd.Series, forms: Mapping[str, str]) -> str:
+    lines = {k: int((values == v).idxmax()) + 2 for k, v in forms.items()}
+    return ", ".join(f"{k} ({v!r}, line {lines[k]})" for k, v in forms.items())
 
 
 def _identifies(values: pd.Series, distinct: int) -> bool:

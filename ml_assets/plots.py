@@ -1,14 +1,20 @@
 """Plots: pictures that answer one question each, as small PNG files."""
 
-import io
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+import io
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.candidate import Predictions
 from ml_assets.dataset import Target
 from ml_assets.evaluation import Contender
+from ml_assets.later import later
 from ml_assets.metric import METRICS
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = later("numpy")
 
 _INK, _MUTED, _GOOD, _LINE = "#1f2430", "#9aa3b2", "#4f43dd", "#d7dbe3"
 _MOST_POINTS = 3000

@@ -89,8 +89,8 @@ def decide(
         )
     sentence = champion.comparison.sentence
     if champion.comparison.verdict == "better":
-        return Promote(f"Than champion version {champion.version} it is {sentence}.")
-    return Hold(f"Than champion version {champion.version} it is {sentence}.")
+        return Promote(f"Against champion version {champion.version} it is {sentence}.")
+    return Hold(f"Against champion version {champion.version} it is {sentence}.")
 
 
 def awaiting(decision: Promote | Hold, version: int, approval: Approval | None) -> Promote | Hold:

@@ -1,6 +1,7 @@
 """A report: what a run came to, and how a problem stands, in words for people."""
 
 import textwrap
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -8,6 +9,7 @@ import click
 from ml_assets.metric import METRICS
 
 MOST_WRONG_SHOWN = 10
+MOST_NAME = 32  # of a candidate, in a table
 
 
 def run_text(document: dict[str, Any]) -> str:
@@ -28,10 +30,12 @@ def run_text(document: dict[str, Any]) -> str:
                 "",
             ]
     for q in document["dataset"]["quarantined"]:
-        lines += [f"{click.style('quarantined', fg='red')} {q['file']}: {q['reason']}", ""]
+        lines.append(f"{click.style('quarantined', fg='red')} {q['file']}: {q['reason']}")
+    if document["dataset"]["quarantined"]:
+        names = [q["file"] for q in document["dataset"]["quarantined"]]
+        lines += [_what_to_do(document["problem"], names), ""]
     if document["challenger"]:
-        metrics = document["challenger"]["metrics"]
-        shown = ", ".join(f"{k} {v:.4g}" for k, v in list(metrics.items())[:6])
+        shown = _metrics(document["challenger"]["metrics"], document["select"])
         lines.append(f"Challenger {document['challenger']['candidate']} on test: {shown}")
         before = document["challenger"]["judged_before"]
         if before:
@@ -41,16 +45,7 @@ def run_text(document: dict[str, Any]) -> str:
             )
         lines.append("")
     if document["gates"]:
-        lines.append("Gates")
-        for g in document["gates"]:
-            if g["name"] == "is_fitted" and g["passed"]:
-                continue
-            if g["name"] == "beats_the_champion":
-                continue
-            mark = "ok  " if g["passed"] else ("FAIL" if g["severity"] == "ERROR" else "warn")
-            colour = "green" if g["passed"] else ("red" if g["severity"] == "ERROR" else "yellow")
-            lines.append(f"  {click.style(mark, fg=colour)} {g['name']}: {g['reason']}")
-        lines.append("")
+        lines += ["Gates", *_gates(document["gates"]), ""]
     for step, message in document["errors"].items():
         lines += [f"{click.style('failed', fg='red')} {step}: {message}", ""]
     decided = "promoted" if document["decision"]["promoted"] else "held"
@@ -80,15 +75,55 @@ def _board(board: dict[str, Any], metric: str, winner: str | None) -> list[str]:
         m for m in list(METRICS) if m != metric and any(m in c["metrics"] for c in board.values())
     ]
     also = [m for m in also if m in ("accuracy", "f1_macro", "log_loss", "mae", "r2")][:3]
-    lines = [f"  {'':2}{'candidate':<26}{metric:>18}" + "".join(f"{m:>11}" for m in also)]
+    # Names and columns are as wide as they must be, so that the table fits a terminal.
+    wide = min(max(len(n) for n in (*board, "candidate")), MOST_NAME)
+    widths = [max(len(m), 8) + 2 for m in (metric, *also)]
+
+    def line(mark: str, name: str, cells: Iterable[str]) -> str:
+        told = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        return f"  {mark:2}{name[:MOST_NAME]:<{wide}}{told}"
+
+    lines = [line("", "candidate", (metric, *also))]
     for name, c in ordered:
         mark = "*" if name == winner else " "
         if c["error"]:
-            lines.append(f"  {mark:2}{name:<26}  failed: {c['error'][:100]}")
+            lines.append(f"  {mark:2}{name[:MOST_NAME]:<{wide}}  failed: {c['error'][:100]}")
             continue
         cells = [f"{c['metrics'].get(m, float('nan')):.5g}" for m in (metric, *also)]
-        lines.append(f"  {mark:2}{name:<26}{cells[0]:>18}" + "".join(f"{v:>11}" for v in cells[1:]))
+        lines.append(line(mark, name, cells))
     return lines
+
+
+def _gates(gates: list[dict[str, Any]]) -> list[str]:
+    """It returns the gates, a line each; those on data that hold share one, for they are many."""
+    lines, quiet = [], []
+    for g in gates:
+        if g["name"] == "beats_the_champion":  # that is the decision
+            continue
+        if g["passed"] and g["asset"] not in ("challenger", "production_model"):
+            quiet += [g["name"]] if g["name"] != "is_fitted" else []
+            continue
+        mark = "ok  " if g["passed"] else ("FAIL" if g["severity"] == "ERROR" else "warn")
+        colour = "green" if g["passed"] else ("red" if g["severity"] == "ERROR" else "yellow")
+        lines.append(f"  {click.style(mark, fg=colour)} {g['name']}: {g['reason']}")
+    if quiet:
+        told = f"{len(quiet)} on the data: {', '.join(quiet)}"
+        lines.insert(0, f"  {click.style('ok  ', fg='green')} {told}")
+    return lines
+
+
+def _metrics(metrics: dict[str, float], first: str | None, most: int = 5) -> str:
+    """It returns a few metrics, the one that ranks first."""
+    ordered = sorted(metrics.items(), key=lambda m: m[0] != first)
+    return ", ".join(f"{name} {value:.4g}" for name, value in ordered[:most])
+
+
+def _what_to_do(problem: str, names: list[str]) -> str:
+    name = names[0] if len(names) == 1 else "FILE"
+    return (
+        "Put a corrected file in its place, and run again. If it is right as it is: "
+        f"`ml-assets release {problem} {name} --why TEXT`."
+    )
 
 
 # ---------------------------------------------------------------- status, check
@@ -99,7 +134,7 @@ def status_text(shown: dict[str, Any]) -> str:
     lines = [shown["problem"]]
     now, dataset, last = shown["champion"], shown["dataset"], shown["last_decision"]
     if now:
-        metrics = ", ".join(f"{k} {v:.4g}" for k, v in list(now["metrics"].items())[:5])
+        metrics = _metrics(now["metrics"], shown["select"])
         lines.append(
             f"  champion  version {now['version']} ({now['candidate']}) since {now['since']}"
         )
@@ -152,6 +187,8 @@ def quarantine_text(shown: dict[str, Any]) -> str:
     for q in shown["batches"]:
         lines.append(f"{q['at']}  {q['state']:<9} {q['file']}  (batch {q['batch'][:12]})")
         lines.append(f"    {q['reason']}")
+    if waits := [q["file"] for q in shown["batches"] if q["state"] == "awaits"]:
+        lines += ["", _what_to_do(shown["problem"], waits)]
     return "\n".join(lines)
 
 
@@ -263,6 +300,13 @@ def prediction_text(shown: dict[str, Any]) -> str:
             f"{shown['seconds']:.1f} s: {shown['output']}",
         ]
     )
+
+
+def alert_text(document: dict[str, Any]) -> str:
+    """It returns what was told to whom, and what was not."""
+    lines = [f"sent: {said}" for said in document["sent"]]
+    lines += [f"not sent: {said}" for said in document["troubles"]]
+    return "\n".join(lines) or "Nothing happened since they were told last."
 
 
 def replay_text(document: dict[str, Any]) -> str:

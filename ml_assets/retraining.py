@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ml_assets.problem import NewDataRule, RetrainDeclaration, seconds_of
+from ml_assets.problem import NewDataRule, RetrainDeclaration
 from ml_assets.window import Alarm
 
 
@@ -102,18 +102,18 @@ def decide(declared: RetrainDeclaration, situation: Situation) -> Retrain | Wait
         return Wait(f"{reason} But {max(situation.new_rows, 0):,} rows are new: {told}.")
     began = sorted(r.at for r in situation.runs)
     since = situation.now - began[-1] if began else float("inf")
-    if since < (pause := seconds_of(declared.cool_down)):
+    if since < (pause := declared.cool_down):
         return Wait(
             f"{reason} But the last run began {in_words(since)} ago, and `cool_down` is "
-            f"{declared.cool_down}: in {in_words(pause - since)}."
+            f"{in_words(pause)}: in {in_words(pause - since)}."
         )
     budget = declared.most_runs
     if budget is not None:
-        lately = [at for at in began if at > situation.now - seconds_of(budget.per)]
+        lately = [at for at in began if at > situation.now - budget.per]
         if len(lately) >= budget.runs:
-            free = lately[-budget.runs] + seconds_of(budget.per) - situation.now
+            free = lately[-budget.runs] + budget.per - situation.now
             return Wait(
-                f"{reason} But {len(lately)} runs began in the last {budget.per}, and `most_runs` "
+                f"{reason} But {len(lately)} runs began in the last {in_words(budget.per)}, and `most_runs` "
                 f"allows {budget.runs}: in {in_words(free)}."
             )
     return Retrain(f"{reason} {situation.new_rows:,} rows are new since the last run.")

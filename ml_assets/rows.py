@@ -1,13 +1,24 @@
 """Rows with plain column types, whatever they came as, so that equal data look equal."""
 
-from decimal import Decimal
+from __future__ import annotations
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.errors import DatasetError, shortened
+from ml_assets.later import later
+
+FIRST_ROWS, MOST_FIRST_COLUMNS = 5, 60  # that are shown with a table
+MOST_TOLD = 200  # characters of a value that is shown
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+else:
+    np = later("numpy")
+    pd = later("pandas")
+    pa = later("pyarrow", "pyarrow.compute")
 
 
 def plain_table(table: pa.Table, source: str) -> pa.Table:
@@ -101,3 +112,20 @@ def _text(values: pd.Series, name: str, source: str) -> pd.Series:
             )
     text = values.astype(object).where(values.notna(), None)
     return text.map(lambda v: v if v is None or isinstance(v, str) else str(v))
+
+
+def first_rows(frame: pd.DataFrame) -> dict[str, Any]:
+    """It returns the first rows as JSON-like values: names, cells, and how many columns there are."""
+    few = frame.iloc[:FIRST_ROWS, :MOST_FIRST_COLUMNS]
+    return {
+        "columns": [str(c) for c in few.columns],
+        "cells": [[_told(v) for v in row] for row in few.itertuples(index=False, name=None)],
+        "of": frame.shape[1],
+    }
+
+
+def _told(value: Any) -> Any:
+    if value is None or value != value:
+        return None
+    value = value.item() if type(value).__module__ == "numpy" else value
+    return value if isinstance(value, (bool, int, float)) else str(value)[:MOST_TOLD]

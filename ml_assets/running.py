@@ -4,17 +4,24 @@ The run is executed in this process, on the instance that the UI shows.  Progres
 read from Dagster's own events.
 """
 
+import contextlib
+import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from ml_assets.components.worker import signed
 from ml_assets.errors import MLAssetsError, did_you_mean
 from ml_assets.metric import DEFAULT_SELECT, METRICS
-from ml_assets.problem import Parameters
+from ml_assets.problem import Parameters, Problem
+from ml_assets.resources.home import find_home
 from ml_assets.standing import champion, refused_in, stores_of
+from ml_assets.time_limit import in_words
+from ml_assets.turn import turn
 
 if TYPE_CHECKING:
     from ml_assets.components import MLProblem
@@ -64,7 +71,7 @@ class Watched:
             return
         step = self._noun(event.step_key or "")
         kind = event.event_type_value
-        if kind == "STEP_START":
+        if kind in ("STEP_START", "STEP_RESTARTED"):
             self.started[step] = time.perf_counter()
             self.say(f"  ·  {step} …")
         elif kind == "ASSET_MATERIALIZATION":
@@ -80,6 +87,11 @@ class Watched:
             if "DagsterAssetCheckFailedError" not in classes:  # the gates tell it better
                 self.failed[step] = classes, message
             self.say(f"  ✗  {step:<36} {self._took(step):>8}")
+        elif kind == "STEP_UP_FOR_RETRY":
+            classes, message = _cause(event.step_retry_data.error)
+            if any("Interrupt" in c for c in classes):  # Dagster would try again what was ended
+                raise KeyboardInterrupt
+            self.say(f"  ↻  {step:<36} tried again in a moment: {message}")
         elif kind == "STEP_SKIPPED":
             self.say(f"  –  {step:<36}  skipped")
 
@@ -139,42 +151,85 @@ def run(
     """
     from dagster._core.utils import make_new_run_id
 
-    from ml_assets.components.ml_problem.assets import IN_ONE_PROCESS
     from ml_assets.components.ml_problem.parameters import run_config
     from ml_assets.round.parameters import changed, told_otherwise
 
-    otherwise = told_otherwise(component.problem, changed(component.problem, given), given)
     problem = component.problem
+    otherwise = told_otherwise(problem, changed(problem, given), given)
     job = definitions.resolve_job_def(problem.name)
     selection = _selected(component, job, only) if only else None
     run_id = make_new_run_id()
     watched = Watched(say, problem.name)
     say(f"{problem.name}: run {run_id}" + (f", with {otherwise}" if otherwise else ""))
     instance.add_event_listener(run_id, watched.see)
-    began = time.perf_counter()
-    result = job.execute_in_process(
-        instance=instance,
-        run_id=run_id,
-        asset_selection=selection,
-        raise_on_error=False,
-        run_config={
-            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            **run_config(problem, given),
-        },
-        tags={
-            **({"ml_assets/otherwise": otherwise} if otherwise else {}),
-            "ml_assets/problem": problem.name,
-            "ml_assets/started_by": "ml-assets run",
-            IN_ONE_PROCESS: "yes",
-        },
-    )
+    locks = find_home(component.root).path / "turns"
+    with turn(instance, locks, problem.name, say), _in_time(problem, instance, run_id, say):
+        began = time.perf_counter()
+        result = job.execute_in_process(
+            instance=instance,
+            run_id=run_id,
+            asset_selection=selection,
+            raise_on_error=False,
+            run_config={
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                **run_config(problem, given),
+            },
+            tags=_tags(problem, otherwise),
+        )
+    stores_of(component).let_go()
     say(f"  {'done' if result.success else 'failed'} in {time.perf_counter() - began:.1f} s\n")
     document = _document(component, run_id, watched, result.success) | {"otherwise": otherwise}
+    return Outcome(_status(document, watched, result.success), document)
+
+
+def _tags(problem: Problem, otherwise: str) -> dict[str, str]:
+    from ml_assets.components.ml_problem.job import MAX_RUNTIME
+    from ml_assets.components.ml_problem.step import IN_ONE_PROCESS
+
+    return {
+        **({"ml_assets/otherwise": otherwise} if otherwise else {}),
+        "ml_assets/problem": problem.name,
+        "ml_assets/started_by": "ml-assets run",
+        IN_ONE_PROCESS: "yes",
+        **signed(),
+        MAX_RUNTIME: "0",  # kept here: the daemon could not end this process
+        "dagster/max_retries": "0",  # whoever started it sees how it ended
+    }
+
+
+def _status(document: dict[str, Any], watched: Watched, success: bool) -> int:
+    """It returns the exit status: a refused batch is told by it too, though the run is green."""
+    if success:
+        return FAILED if document["dataset"]["quarantined"] else DONE
     wrong = [m for classes, m in watched.failed.values() if any(c in _WRONG_INPUT for c in classes)]
-    refused = bool(document["dataset"]["quarantined"])
-    failed = WRONG if wrong and not document["gates"] else FAILED
-    status = failed if not result.success else FAILED if refused else DONE
-    return Outcome(status, document)
+    return WRONG if wrong and not document["gates"] else FAILED
+
+
+@contextlib.contextmanager
+def _in_time(
+    problem: Problem, instance: dg.DagsterInstance, run_id: str, say: Callable[[str], None]
+) -> Iterator[None]:
+    """It ends this process, with the run failed and its reason told, when a run takes too long."""
+    limit = problem.limits.run
+    if limit is None:
+        yield
+        return
+
+    def end() -> None:
+        said = f"{problem.name} took longer than {in_words(limit)}, the limit in `limits.run`."
+        run = instance.get_run_by_id(run_id)
+        if run is not None:
+            instance.report_run_failed(run, said)
+        say(f"error: {said} What was finished is kept.")
+        os._exit(FAILED)
+
+    watchdog = threading.Timer(limit, end)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
 
 
 def _selected(component: "MLProblem", job: Any, only: tuple[str, ...]) -> list[dg.AssetKey]:
@@ -239,7 +294,7 @@ def _document(
         "errors": {step: message for step, (_, message) in watched.failed.items()},
         "links": [
             f"{DAGSTER_UI}/runs/{run_id}",
-            f"{DAGSTER_UI}/asset-groups  (group {problem.name})",
+            f"{DAGSTER_UI}/assets/{problem.name}/challenger",
             f"{stores.registry.ui}/#/models/{problem.name}",
         ],
     }
@@ -276,7 +331,7 @@ def _challenger(watched: Watched) -> dict[str, Any] | None:
         "candidate": made["candidate"],
         "version": made["version"],
         "metrics": {m: made[m] for m in METRICS if m in made},
-        "judged_before": made["judged_before_on_these_test_rows"],
+        "judged_before": made["judged_before"],
     }
 
 

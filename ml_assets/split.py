@@ -4,15 +4,22 @@ The part of a row follows from what the row says (its key, its group, its time, 
 content), never from its position or from how many rows came later.  Equal rows land in one part.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.dataset import column_type, hash_rows, mixed, new_columns
 from ml_assets.errors import DatasetError, did_you_mean
+from ml_assets.later import later
 from ml_assets.problem import DatasetDeclaration, GroupBy, SplitDeclaration, TimeBy
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 # Part of every split's key: change it when the same rows would be split in another way.
 HASHING = "3"

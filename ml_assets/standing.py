@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ml_assets.errors import DeclarationError, MLAssetsError, shortened
+from ml_assets.metric import DEFAULT_SELECT
 from ml_assets.problem import SHORT_NAMES
 from ml_assets.problem.candidate import TRANSFORMS
 from ml_assets.problem.gates import CustomGate
@@ -81,6 +82,7 @@ def status(component: "MLProblem", home: Home) -> dict[str, Any]:
             "reason": last["reason"],
             "run_id": last["run_id"],
         },
+        "select": problem.select or (DEFAULT_SELECT[problem.task] if problem.task else None),
         "home": str(home.path),
     }
 

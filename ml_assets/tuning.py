@@ -5,18 +5,18 @@ earlier rounds found, so that the same data and seed give the same search howeve
 and however often it was interrupted.
 """
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.errors import CandidateError
+from ml_assets.later import later
 from ml_assets.metric import METRICS
 from ml_assets.problem import (
     CandidateDeclaration,
@@ -26,6 +26,13 @@ from ml_assets.problem import (
     TimeBy,
 )
 from ml_assets.split import identity, known_before
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 STARTING = 8  # random trials before TPE has something to learn from
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"

@@ -31,6 +31,8 @@ def serve(home: Home, port: int, mlflow_port: int, say: Callable[[str], None]) -
     environment = {
         **os.environ,
         **_findable(),
+        # messages link to where their readers see these pages, if somebody said where that is
+        "ML_ASSETS_DAGSTER_UI": os.environ.get("ML_ASSETS_DAGSTER_UI", f"http://127.0.0.1:{port}"),
         "ML_ASSETS_MLFLOW_UI": f"http://127.0.0.1:{mlflow_port}",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -10,6 +10,8 @@ from typing import Any
 
 from ml_assets.errors import DeclarationError, did_you_mean
 
+_BESIDE = "ml_assets_problem_"  # how modules beside a defs.yaml are named
+
 
 def locate(path: str, folder: Path | None) -> Any:
     """It returns the object at an import path, or at ``.module.name`` beside ``defs.yaml``.
@@ -44,13 +46,18 @@ def source_digest(path: str, folder: Path | None) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else ""
 
 
+def is_loaded() -> bool:
+    """It says whether a module beside a ``defs.yaml`` was run in this process."""
+    return any(name.startswith(_BESIDE) for name in sys.modules)
+
+
 def _beside(module_name: str, folder: Path | None, path: str) -> ModuleType:
     if folder is None:
         raise DeclarationError(f"`{path}` is relative, but this problem is in no folder.")
     file = folder / f"{module_name}.py"
     if not file.is_file():
         raise DeclarationError(f"`{path}`: there is no {file.name} beside defs.yaml in {folder}.")
-    full = f"ml_assets_problem_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{module_name}"
+    full = f"{_BESIDE}{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{module_name}"
     module = ModuleType(full)
     module.__file__ = str(file)
     sys.modules[full] = module

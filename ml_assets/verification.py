@@ -5,13 +5,16 @@ of types, the columns that the model asks for, and its predictions for a few gol
 were stored with it.
 """
 
+import contextlib
 import json
 import math
 import os
+import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ml_assets.digest import tree_digest
 from ml_assets.errors import ModelRefused
@@ -186,14 +189,107 @@ def in_clean_process(folder: Path, digest: str, trusted: tuple[str, ...] = ()) -
     return answer
 
 
+class Waiting:
+    """A clean process that was begun early, and waits for its one question.
+
+    It is forked when the libraries are imported and nothing of the problem is: neither its code nor
+    its rows nor a model.  That spares a new process importing all of them again, which is half of
+    what a small run does.  It ends with the process that it was forked from.
+    """
+
+    def __init__(self) -> None:
+        import pandas  # noqa: F401  what verifying needs is to be there before the fork
+        import skops.io  # noqa: F401
+
+        asked, ask = os.pipe()
+        answer, answered = os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            _wait(asked, answered)
+        os.close(asked)
+        os.close(answered)
+        self.ask, self.answer, self.begun = ask, answer, b""
+
+    def begin(self, folder: Path, digest: str, trusted: tuple[str, ...] = ()) -> bytes:
+        """It asks its one question; the answer is fetched by `verify`."""
+        self.begun = _question(folder, digest, trusted)
+        with contextlib.suppress(OSError):  # it died: there will be no answer
+            os.write(self.ask, self.begun)
+        return self.begun
+
+    def verify(
+        self, folder: Path, digest: str, trusted: tuple[str, ...] = ()
+    ) -> dict[str, Any] | None:
+        """It returns the answer of `verify`; None when the process gave none, or was asked else.
+
+        Raises:
+            ModelRefused: the verification refused.
+        """
+        asked = self.begun or self.begin(folder, digest, trusted)
+        text = b""
+        if asked == _question(folder, digest, trusted):
+            while select.select([self.answer], [], [], SECONDS)[0]:
+                more = os.read(self.answer, 1 << 16)
+                text += more
+                if not more or text.endswith(b"\n"):
+                    break
+        self.end()
+        if not text.endswith(b"\n"):
+            return None
+        answer: dict[str, Any] = json.loads(text)
+        if "refused" in answer:
+            raise ModelRefused(answer["refused"])
+        return answer
+
+    def end(self) -> None:
+        """It ends the process."""
+        os.close(self.ask)
+        os.close(self.answer)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+def _question(folder: Path, digest: str, trusted: tuple[str, ...]) -> bytes:
+    asked = {"folder": str(folder), "digest": digest, "trusted": list(trusted)}
+    return json.dumps(asked).encode() + b"\n"
+
+
+def _wait(asked: int, answered: int) -> NoReturn:
+    """It is the forked process: it lets go of all that it was given, and answers one question."""
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for handle in range(3):
+            os.dup2(nothing, handle)
+        kept = sorted((asked, answered))
+        os.closerange(3, kept[0])
+        os.closerange(kept[0] + 1, kept[1])
+        os.closerange(kept[1] + 1, os.sysconf("SC_OPEN_MAX"))
+        with os.fdopen(asked, "rb") as file:
+            question = file.readline()
+        if question.endswith(b"\n"):
+            import threadpoolctl
+
+            with threadpoolctl.threadpool_limits(1):
+                told = json.dumps(_answered(json.loads(question)))
+            os.write(answered, told.encode() + b"\n")
+    finally:
+        os._exit(0)  # nothing of the process that it was forked from is to be cleaned up here
+
+
+def _answered(asked: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return verify(Path(asked["folder"]), asked["digest"], tuple(asked["trusted"]))
+    except ModelRefused as refused:
+        return {"refused": str(refused)}
+
+
 def main() -> None:
     """It answers one request on standard input with one JSON line on standard output."""
-    asked = json.load(sys.stdin)
-    try:
-        answer = verify(Path(asked["folder"]), asked["digest"], tuple(asked["trusted"]))
-    except ModelRefused as refused:
-        answer = {"refused": str(refused)}
-    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.write(json.dumps(_answered(json.load(sys.stdin))) + "\n")
 
 
 if __name__ == "__main__":

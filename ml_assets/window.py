@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.problem import seconds_of
-from ml_assets.problem.monitoring import Aspect
+from ml_assets.problem.monitoring import Aspect, span_seconds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,7 +82,7 @@ def cut(at: "pd.Series", window: int | str, now: float) -> "list[np.ndarray]":
     if isinstance(window, int):
         whole = len(at) // window
         return [np.arange(i * window, (i + 1) * window) for i in range(whole)]
-    length = seconds_of(window)
+    length = span_seconds(window)
     number = np.floor(at.to_numpy(dtype="float64") / length)
     over = (number + 1) * length <= now
     return [np.flatnonzero((number == n) & over) for n in np.unique(number[over])]
@@ -142,7 +141,7 @@ def odd_volume(windows: Sequence[Window], window: int | str, factor: float) -> A
         window: so many rows, or a length of time.
         factor: so many times is too much.
     """
-    seconds = None if isinstance(window, int) else seconds_of(window)
+    seconds = None if isinstance(window, int) else span_seconds(window)
     paces = [w.rows / max(seconds or w.last - w.first, 1.0) * 86400 for w in windows]
     if len(paces) < 4:
         return Answer(None, "Asked from the fourth window on.")

@@ -23,6 +23,7 @@ SLOW = (
     "test_rollback.py",
     "test_ensemble.py",
     "test_inspection.py",
+    "test_examples.py",
     "test_replaying.py",
 )
 

@@ -68,7 +68,9 @@ def promotions(project: Project) -> list[int]:
 def held(project: Project, made: ProductionMade) -> bool:
     """Whether it was held for want of approval, and nothing changed."""
     assert isinstance(made.decision, Hold)
-    assert made.decision.reason.startswith("Version 2 waits for approval. Than champion version 1")
+    assert made.decision.reason.startswith(
+        "Version 2 waits for approval. Against champion version 1"
+    )
     assert not made.verdicts[-1].passed
     assert not made.verdicts[-1].stops
     return project.champion() == (1, 1)
@@ -153,7 +155,7 @@ def test_an_approval_promotes_and_is_told_in_the_ledger(waiting: Project):
     assert (entry["event"], entry["version"], entry["previous"]) == ("promotion", 2, 1)
     assert entry["actor"] == "a tester"
     assert entry["reason"].startswith(
-        "Approved by a tester: looked at 40 rows. Than champion version 1 it is better"
+        "Approved by a tester: looked at 40 rows. Against champion version 1 it is better"
     )
     assert made.champion == entry
     with pytest.raises(PromotionRefused, match=r"^Version 2: The challenger is the champion"):
@@ -175,7 +177,7 @@ UNFIT = {"gates": [{"metric": "accuracy", "min": 0.999}]}
         (2, "x", declared(), "demo promotes automatically; to approve by hand, declare `promotion"),
         (2, "x", asking(**UNFIT), "^accuracy_reaches_floor: accuracy on test is"),
         (2, "x", asking(dataset={"contract": {"min_rows": 9999}}), "^has_enough_rows: "),
-        (2, "x", asking(**WORSE), "^Version 2: Than champion version 1 it is"),
+        (2, "x", asking(**WORSE), "^Version 2: Against champion version 1 it is"),
     ],
     ids=["champion", "unknown", "no reason", "automatic", "gate", "dataset", "not better"],
 )
@@ -349,7 +351,7 @@ def test_a_tag_in_mlflow_approves_once(waiting: Project):
     assert config["why"] == "Tagged `approved` in MLflow: looked at 40 rows."
     assert job(waiting, asking(), "approve", **config).success
     assert waiting.champion() == (2, 2)
-    assert "looked at 40 rows. Than champion" in last(waiting)["reason"]
+    assert "looked at 40 rows. Against champion" in last(waiting)["reason"]
     assert tick(waiting) == dg.SkipReason("Version 2 is champion already.")
 
 

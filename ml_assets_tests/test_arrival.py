@@ -716,8 +716,8 @@ def _waiting(zone: Zone) -> None:
     [
         ("2.csv", "", "A release needs a reason: --why TEXT."),
         ("2.csv", " \t", "A release needs a reason"),
-        ("9.csv", "why not", "0 batches `9.csv` await in quarantine"),
-        ("1.csv", "it is in already", "0 batches `1.csv` await in quarantine"),
+        ("9.csv", "why not", "No batch `9.csv` awaits in quarantine"),
+        ("1.csv", "it is in already", "No batch `1.csv` awaits in quarantine"),
         ("", "all of them", "3 batches `` await in quarantine; name one by its file"),
         ("4.csv", "I like it", "4.csv has no rows that could be let in: line 2 has 2 fields"),
     ],
@@ -1523,11 +1523,6 @@ def test_two_writers_at_once_lose_nothing_and_double_nothing(tmp_path):
 # ------------------------------------------------------- a file that is read a second time
 
 
-def fault(reason: str) -> pytest.MarkDecorator:
-    """It marks what the source does otherwise than its laws say."""
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
 def _touched(zone: Zone) -> None:
     aged(zone.root / "landing/1.csv")
 
@@ -1588,10 +1583,6 @@ def test_lost_notes_do_not_keep_a_batch_out_that_was_replaced_by_a_copy(zone):
     assert same(zone.accepts().rows, batch(2), batch(1))
 
 
-@fault(
-    "the commit notes a name that is no UTF-8 with backslashes (resources/table.py, _plain), and "
-    "_from_history takes that for the name: what comes under the true one replaces nothing"
-)
 def test_lost_notes_do_not_keep_a_correction_of_an_unspeakable_name_out(zone):
     name = b"caf\xe9.csv".decode("utf-8", "surrogateescape")
     zone.put(name, batch(1))
@@ -1617,10 +1608,6 @@ def test_a_release_frees_its_batch_and_no_other(zone):
     assert failures(made.verdicts)
 
 
-@fault(
-    "dates_have_one_format is asked of a batch alone and of all rows: text dates of another format are "
-    "accepted, the gate on the dataset fails, and neither this nor any later batch comes in"
-)
 @pytest.mark.parametrize("rule", [{}, {"type": "text"}], ids=["undeclared", "text"])
 def test_dates_in_another_format_stop_no_other_batch(zone, rule):
     zone.declared["contract"] = {"min_rows": 1, "columns": {"k": rule}}

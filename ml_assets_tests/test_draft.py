@@ -170,7 +170,7 @@ def test_task_and_positive_class_follow_from_the_target(tmp_path, target, task, 
     draft = drafted(tmp_path, PLAIN.assign(y=target))
     assert draft.attributes["task"] == task
     assert dataset_of(draft).get("positive") == positive
-    assert told(draft, f"{task}: inferred")
+    assert told(draft, f"The task is {task}, inferred")
 
 
 def test_a_task_that_its_owner_says_is_taken(tmp_path):

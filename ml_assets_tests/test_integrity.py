@@ -93,7 +93,9 @@ def test_dates_in_several_formats_are_found_with_a_line_of_each():
 @pytest.mark.parametrize("form", ["%d/%m/%Y", "%d %b %Y", "%Y/%m/%d"])
 def test_dates_in_one_format_are_left_in_peace(form):
     days = pd.date_range("2024-01-01", periods=40).strftime(form)
-    assert found(table(80).assign(sent=[*days, *days])).dates == ()
+    findings = found(table(80).assign(sent=[*days, *days]))
+    assert findings.dates == ()
+    assert [name for name, _ in findings.written] == ["sent"]
 
 
 def test_rows_without_a_target_do_not_disturb():
@@ -104,7 +106,14 @@ def test_rows_without_a_target_do_not_disturb():
 
 def test_findings_survive_their_record():
     made = Findings(
-        3, ("a",), (("b", "x and y"),), ("c",), (("g", "Y-m-d"),), (("d", "said"),), ("e", "f")
+        3,
+        ("a",),
+        (("b", "x and y"),),
+        ("c",),
+        (("g", "Y-m-d"),),
+        (("h", "Ymd"),),
+        (("d", "said"),),
+        ("e", "f"),
     )
     from dataclasses import asdict
     from json import dumps, loads

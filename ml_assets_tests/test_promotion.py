@@ -60,4 +60,6 @@ def test_a_champion_that_cannot_be_scored_stays():
 def test_the_reason_carries_verdict_numbers_and_the_champions_version(verdict):
     decision = decide("d2", Champion(3, "d1", compared(verdict)))
     assert isinstance(decision, Promote if verdict == "better" else Hold)
-    assert decision.reason.startswith(f"Than champion version 3 it is {verdict}: roc_auc 0.9 again")
+    assert decision.reason.startswith(
+        f"Against champion version 3 it is {verdict}: roc_auc 0.9 again"
+    )

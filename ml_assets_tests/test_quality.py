@@ -5,6 +5,7 @@ import pytest
 
 from ml_assets.candidate import Predictions
 from ml_assets.dataset import Target
+from ml_assets.evaluation import score
 from ml_assets.quality import Judged, declined, expectation, measured, usual_gain
 
 BINARY = Target("binary", "", ("no", "yes"), (1, 1), "yes")
@@ -30,12 +31,19 @@ def amounts(count: int, seed: int, spread: float = 1.0) -> tuple[Judged, np.ndar
     return Judged(truth, Predictions(said)), feature.reshape(-1, 1)
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "log_loss", "f1"])
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
 def test_the_error_of_a_metric_is_that_of_samples(metric: str):
     found = [measured(metric, classes(400, seed), BINARY) for seed in range(25)]
 
     spread = np.std([m.value for m in found], ddof=1)
     assert np.mean([m.error for m in found]) == pytest.approx(spread, rel=0.5)
+
+
+def test_the_error_of_any_other_metric_is_found_by_resampling():
+    known = [classes(400, seed) for seed in range(60)]
+    values = [score(j.truth, j.said, BINARY, "f1")["f1"] for j in known]
+
+    assert measured("f1", known[0], BINARY).error == pytest.approx(np.std(values, ddof=1), rel=0.4)
 
 
 def test_the_error_of_a_mean_square_is_that_of_samples():

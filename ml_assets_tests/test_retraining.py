@@ -90,12 +90,12 @@ def test_drift_retrains_when_nothing_stands_against_it():
         (
             {},
             {"runs": [PastRun(NOW - 3600)]},
-            "began 1.0 h ago, and `cool_down` is 6h: in 5.0 h",
+            "began 1.0 h ago, and `cool_down` is 6.0 h: in 5.0 h",
         ),
         (
             {"most_runs": {"runs": 2, "per": "7d"}},
             {"runs": [PastRun(NOW - 86400), PastRun(NOW - 5 * 86400)]},
-            "2 runs began in the last 7d, and `most_runs` allows 2: in 2.0 d",
+            "2 runs began in the last 7.0 d, and `most_runs` allows 2: in 2.0 d",
         ),
         ({"on_new_data": {"min_new_rows": 150}}, {"alarms": []}, "100 of 150 new rows are there."),
     ],
@@ -131,7 +131,7 @@ def test_rows_that_a_run_was_started_for_are_not_new_again():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"cool_down": "6 hours"}, "no length of time: write a number and s, m, h, d or w"),
+        ({"cool_down": "6 hours"}, "no duration: a number and s, m, h or d"),
         ({"on_drift": {"violations": 3, "of_last": 2}}, "3 violations cannot be among the last 2"),
         ({"on_drift": {"by": ["feature"]}}, "Did you mean `features`"),
         ({"on_new_data": {"min_rows": 5}}, "Did you mean `min_new_rows`"),

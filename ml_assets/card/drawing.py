@@ -5,13 +5,21 @@ imported and a tenth for each picture; these take a millisecond, stay sharp on p
 with the page.  All words in them are escaped.
 """
 
+from __future__ import annotations
+
 import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from ml_assets.later import later
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = later("numpy")
+
 
 WIDTH, HEIGHT = 320, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 26, 38
@@ -49,8 +57,8 @@ class Curve:
     """
 
     name: str
-    x: "np.ndarray"
-    y: "np.ndarray"
+    x: np.ndarray
+    y: np.ndarray
     dots: bool = False
 
 

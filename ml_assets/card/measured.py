@@ -3,18 +3,25 @@
 Every cost is bounded by rows and columns, and every sample is drawn by a seed.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.candidate import Predictions
 from ml_assets.card import Importance
 from ml_assets.dataset import Target
 from ml_assets.evaluation import score
+from ml_assets.later import later
 from ml_assets.metric import gain
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 BINS = 10
 MOST_COLUMNS = 30  # that are shuffled
@@ -41,7 +48,7 @@ class Coded:
     said: Predictions
     target: Target
 
-    def at(self, rows: np.ndarray) -> "Coded":
+    def at(self, rows: np.ndarray) -> Coded:
         """It returns some of the rows."""
         shares = self.said.probabilities
         said = Predictions(self.said.values[rows], None if shares is None else shares[rows])

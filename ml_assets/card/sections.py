@@ -1,11 +1,10 @@
 """The sections of a card: what was measured, in tables and pictures, most telling first."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.card import Card, Importance, Section, Shown, Table, drawing
 from ml_assets.card.drawing import Curve
@@ -21,7 +20,15 @@ from ml_assets.card.measured import (
     thresholds,
     worst,
 )
+from ml_assets.later import later
 from ml_assets.metric import METRICS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 MOST_POINTS = 600  # of one picture
 MOST_CURVES = 6  # one for each class

@@ -3,6 +3,8 @@
 What it starts is an ordinary Dagster run on the instance that the UI shows.
 """
 
+import atexit
+import gc
 import os
 import warnings
 
@@ -20,13 +22,32 @@ from ml_assets.command.deciding import (
     status,
 )
 from ml_assets.command.declaring import check, import_, new
-from ml_assets.command.listing import listing
+from ml_assets.command.listing import completion, listing
 from ml_assets.command.predicting import predict, serve
 from ml_assets.command.replaying import replay
+from ml_assets.command.telling import alert
 from ml_assets.command.working import clean, run, ui
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 90})
+class Commands(click.Group):
+    """The commands, listed in the order of their use."""
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """It writes a section for each kind of use, and a line for each command that fits."""
+        known = dict(self.commands)
+        listed = [(title, [known.pop(n) for n in names]) for title, names in SECTIONS.items()]
+        if known:
+            listed.append(("Other", list(known.values())))
+        room = formatter.width - max(map(len, self.commands)) - 6
+        for title, commands in listed:
+            with formatter.section(title):
+                formatter.write_dl([(str(c.name), c.get_short_help_str(room)) for c in commands])
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
 @click.version_option(ml_assets.__version__, prog_name="ml-assets")
 def main() -> None:
     """Supervised learning on tables, from a data file to a guarded production model.
@@ -35,12 +56,25 @@ def main() -> None:
     ml-assets new churn --data churn.csv --target Churn
     ml-assets run churn
     ml-assets ui
+
+    `ml-assets COMMAND --help` gives examples of each.
     """
     warnings.filterwarnings("ignore")
+    # A process that ends need not look for garbage: that took as long as all that a run does.
+    atexit.register(gc.freeze)
     # Threads that wait by spinning take the cores from those that work, as soon as two processes
     # share a machine: ten times slower fits were measured.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+
+SECTIONS = {
+    "Declare a problem": ("new", "import", "check", "list"),
+    "Work": ("run", "ui", "alert", "clean"),
+    "Look": ("status", "history", "inspect", "quarantine"),
+    "Decide": ("approve", "override", "release", "rollback"),
+    "Use and prove the champion": ("predict", "serve", "reproduce", "replay"),
+    "For the shell": ("completion",),
+}
 
 for _command in (
     new,
@@ -61,6 +95,8 @@ for _command in (
     release,
     check,
     listing,
+    alert,
     ui,
+    completion,
 ):
     main.add_command(_command)

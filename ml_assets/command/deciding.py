@@ -12,18 +12,23 @@ from ml_assets.command.terminal import (
     find_problem,
     json_option,
     load,
+    name_argument,
     open_home,
     open_instance,
+    problem_names,
     refuse,
+    working,
 )
 from ml_assets.errors import MLAssetsError, ModelRefused
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=problem_names)
 @json_option
 def status(name: str | None, as_json: bool) -> None:
-    """Show the champion: version, metrics, dataset, freshness, last decision.
+    """Show the champion and the last decision.
+
+    Version, metrics on test, dataset, when it was read, and why it was promoted or held.
 
     \b
     ml-assets status
@@ -36,7 +41,8 @@ def status(name: str | None, as_json: bool) -> None:
     if name is not None:
         problems = {name: find_problem(problems, name)}
     try:
-        shown = [standing.status(p, home) for p in problems.values()]
+        with working("Asking the ledger and MLflow"):
+            shown = [standing.status(p, home) for p in problems.values()]
     except MLAssetsError as error:
         refuse(str(error))
     document = shown[0] if name is not None else {"problems": shown}
@@ -46,11 +52,11 @@ def status(name: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name")
+@name_argument
 @click.option("--at", metavar="TIME", help="As it was at a time, like 2026-12-31T18:00:00 (UTC).")
 @json_option
 def history(name: str, at: str | None, as_json: bool) -> None:
-    """Show what was decided, when, about which version, by whom and why.
+    """Show what was decided, when, by whom and why.
 
     With --at: who was champion at that time.
 
@@ -70,14 +76,14 @@ def history(name: str, at: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name")
+@name_argument
 @click.option("--to", type=int, metavar="VERSION", help="Default: the champion before this one.")
 @click.option("--why", required=True, metavar="TEXT", help="The reason; kept in the ledger.")
 @json_option
 def rollback(name: str, to: int | None, why: str, as_json: bool) -> None:
-    """Make an earlier champion serve again: verified in a clean process, then the pointer moves.
+    """Make an earlier champion serve again.
 
-    What it replaces is withdrawn, and not promoted again by itself.
+    It is verified in a clean process, then the pointer moves. What it replaces is withdrawn, and not promoted again by itself.
 
     \b
     ml-assets rollback churn --why "wrong prices in the new data"
@@ -89,7 +95,8 @@ def rollback(name: str, to: int | None, why: str, as_json: bool) -> None:
     problems, _ = load()
     problem = find_problem(problems, name)
     try:
-        entry = standing.roll_back(problem, open_instance(home), to, why)
+        with working("Verifying the version in a clean process"):
+            entry = standing.roll_back(problem, open_instance(home), to, why)
     except ModelRefused as error:  # nothing was wrong with the asking
         refuse(str(error), FAILED)
     except MLAssetsError as error:
@@ -98,14 +105,14 @@ def rollback(name: str, to: int | None, why: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name")
+@name_argument
 @click.argument("version", type=int)
 @click.option("--why", required=True, metavar="TEXT", help="The reason; kept in the ledger.")
 @json_option
 def approve(name: str, version: int, why: str, as_json: bool) -> None:
-    """Let the challenger that waits become champion, after every gate was asked again.
+    """Let the challenger that waits become champion.
 
-    For problems that declare `promotion: {mode: approval}`.
+    Every gate is asked again first. For problems that declare `promotion: {mode: approval}`.
 
     \b
     ml-assets approve churn 7 --why "checked by hand on the March invoices"
@@ -116,7 +123,8 @@ def approve(name: str, version: int, why: str, as_json: bool) -> None:
     problems, _ = load()
     problem = find_problem(problems, name)
     try:
-        entry = standing.approve(problem, open_instance(home), version, why)
+        with working("Asking every gate again"):
+            entry = standing.approve(problem, open_instance(home), version, why)
     except ModelRefused as error:
         refuse(str(error), FAILED)
     except MLAssetsError as error:
@@ -125,7 +133,7 @@ def approve(name: str, version: int, why: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name")
+@name_argument
 @click.argument("version", type=int)
 @click.argument("gate")
 @click.option("--why", required=True, metavar="TEXT", help="The reason; kept in the ledger.")
@@ -138,7 +146,7 @@ def override(name: str, version: int, gate: str, why: str, until: str, as_json: 
     champion. The ledger keeps who, why and until when.
 
     \b
-    ml-assets override churn 7 answers_in_time --until 2030-12-31 --why "new servers on Monday"
+    ml-assets override churn 7 answers_in_time --until 2030-12-31 --why "new host"
     """
     from ml_assets import report, standing
 
@@ -153,14 +161,14 @@ def override(name: str, version: int, gate: str, why: str, until: str, as_json: 
 
 
 @click.command()
-@click.argument("name")
+@name_argument
 @click.argument("asset", default="challenger")
 @click.option("--no-browser", is_flag=True, help="Only say where the card is.")
 @json_option
 def inspect(name: str, asset: str, no_browser: bool, as_json: bool) -> None:
-    """Open the card of the challenger (on test), or of a candidate (on validation).
+    """Open the card of the challenger, or of a candidate.
 
-    ASSET is `challenger` or `candidate/NAME`. At a terminal the card opens in a browser.
+    ASSET is `challenger` (judged on test) or `candidate/NAME` (on validation). At a terminal the card opens in a browser.
 
     \b
     ml-assets inspect churn
@@ -172,7 +180,8 @@ def inspect(name: str, asset: str, no_browser: bool, as_json: bool) -> None:
     problems, _ = load()
     problem = find_problem(problems, name)
     try:
-        shown = standing.inspect(problem, asset)
+        with working("Drawing the card"):
+            shown = standing.inspect(problem, asset)
     except ModelRefused as error:
         refuse(str(error), FAILED)
     except MLAssetsError as error:
@@ -183,13 +192,13 @@ def inspect(name: str, asset: str, no_browser: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name")
+@name_argument
 @click.argument("version", type=int, required=False)
 @json_option
 def reproduce(name: str, version: int | None, as_json: bool) -> None:
-    """Make a version again from its record, and compare digests. Default: the champion.
+    """Make a version again from its record, and compare digests.
 
-    It ends with status 1 when something came out otherwise, and says what, and what may be why.
+    VERSION is the champion by default. It ends with status 1 when something came out otherwise, and says what, and what may be why.
 
     \b
     ml-assets reproduce churn
@@ -201,7 +210,8 @@ def reproduce(name: str, version: int | None, as_json: bool) -> None:
     problems, _ = load()
     problem = find_problem(problems, name)
     try:
-        shown = standing.reproduce(problem, version)
+        with working("Making the version again"):
+            shown = standing.reproduce(problem, version)
     except ModelRefused as error:
         refuse(str(error), FAILED)
     except MLAssetsError as error:

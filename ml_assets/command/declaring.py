@@ -1,13 +1,20 @@
 """Commands on declarations: write one, validate them."""
 
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ml_assets.command.terminal import DONE, WRONG, answer, declaration_trouble, json_option, refuse
+from ml_assets.command.terminal import (
+    DONE,
+    WRONG,
+    answer,
+    declaration_trouble,
+    json_option,
+    refuse,
+    working,
+)
 from ml_assets.errors import MLAssetsError, did_you_mean, shortened
 from ml_assets.resources.home import find_home, find_root, problems_folder
 
@@ -43,6 +50,7 @@ from ml_assets.resources.home import find_home, find_root, problems_folder
 @click.option(
     "--bad-lines", default=0, metavar="N", help="Leave out at most N csv lines of another width."
 )
+@click.option("--model", is_flag=True, help="Also write a model.py with a candidate of your own.")
 @json_option
 def new(
     name: str,
@@ -50,41 +58,41 @@ def new(
     target: str,
     folder: Path | None,
     names: str | None,
+    model: bool,
     as_json: bool,
     **told: Any,
 ) -> None:
-    """Declare a problem from its first data: writes defs/NAME/defs.yaml.
+    """Declare a problem from its first data.
 
-    It reads the data, infers task, contract, key and split, and says what it inferred and why.
+    It reads the data, infers task, contract, key and split, writes defs/NAME/defs.yaml, and says
+    what it inferred and why.
 
     \b
     ml-assets new churn --data data/churn.csv --target Churn
     ml-assets new adult --data adult.csv --names age,job,income --target income
     ml-assets new bikes --data 'landing/bikes/*.csv' --target rides --time date
     """
-    from pydantic import ValidationError
-
-    from ml_assets.draft import Told, infer, render
+    from ml_assets.draft import Told
+    from ml_assets.folder import draft_of, write
 
     root = find_root()
     home = (folder.resolve() if folder else problems_folder(root)) / name
     file = home / "defs.yaml"
     if file.exists():
         refuse(f"{file} exists already. Edit it, or remove its folder to begin anew.")
-    given = [n.strip() for n in names.split(",")] if names else None
+    given = Told([n.strip() for n in names.split(",")] if names else None, **told)
     try:
-        path, first = _first_file(data, root)
-        draft = infer(name, first, path, target, Told(given, **told))
+        with working(f"Reading {data}"):
+            fetched = find_home().path / "fetched"
+            draft = draft_of(name, data, target, given, root, fetched, model)
     except MLAssetsError as error:
         refuse(str(error))
-    except ValidationError as error:
-        refuse("; ".join(e["msg"] for e in error.errors()))
-    home.mkdir(parents=True, exist_ok=True)
-    file.write_text(render(draft))
+    written = write(home, draft, model)
     lines = [
-        f"Wrote {file}",
+        *(f"Wrote {one}" for one in written),
         *(f"  {note}" for note in draft.notes),
         "",
+        "Read it and correct it: from now on that file alone counts.",
         f"Next: ml-assets run {name}",
     ]
     document = {
@@ -94,32 +102,6 @@ def new(
         "notes": draft.notes,
     }
     answer(as_json, document, "\n".join(lines))
-
-
-def _first_file(data: str, root: Path) -> tuple[str, Path]:
-    """It returns how a source is to be declared, and the first of its files.
-
-    Raises:
-        DatasetError: there is none.
-    """
-    from ml_assets.errors import DatasetError
-    from ml_assets.landing import fetch, look
-    from ml_assets.problem import DatasetDeclaration
-
-    ending = "/" if data.endswith("/") or Path(data).is_dir() else ""
-    path = data
-    if "://" not in data:
-        shown = Path(data).absolute().parent.resolve() / Path(data).name
-        path = str(shown.relative_to(root) if shown.is_relative_to(root) else shown) + ending
-    declared = DatasetDeclaration(path=path, target="target", settle=0)
-    if not declared.is_landing and "://" not in path:
-        return path, (root / path).resolve()
-    found = look(root, declared, time.time()).arrived
-    if not found:
-        raise DatasetError(
-            f"No csv, csv.gz or parquet file at {data} yet: put the first one there."
-        )
-    return path, fetch(found[0], find_home().path / "fetched")
 
 
 @click.command()
@@ -138,11 +120,12 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
 
     faults: dict[str, list[str]] = {}
     try:
-        from ml_assets.definitions import build, problems_of, tree
+        with working("Loading the problems"):
+            from ml_assets.definitions import build, problems_of, tree
 
-        components = tree()
-        problems = problems_of(components)
-        build(components)
+            components = tree()
+            problems = problems_of(components)
+            build(components)
     except Exception as error:
         lines = declaration_trouble(error).split("\n")[1:]
         faults["(loading)"] = [line.strip() for line in lines]
@@ -152,7 +135,9 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
     if unknown:
         refuse(f"no problem {shortened(unknown)}.{did_you_mean(unknown[0], problems)}")
     for name, problem in chosen.items():
-        if found := standing.faults(problem):
+        with working(f"Looking at {name}"):
+            found = standing.faults(problem)
+        if found:
             faults[name] = found
     lines = [f"{n}: {f}" for n, found in faults.items() for f in found]
     ok = [n for n in chosen if n not in faults]
@@ -175,10 +160,11 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
 def import_(
     recipe: Path, profile: str, name: str | None, folder: Path | None, as_json: bool
 ) -> None:
-    """Turn a project of MLflow Recipes into a problem: writes defs/NAME/defs.yaml and model.py.
+    """Turn a project of MLflow Recipes into a problem.
 
-    It reads RECIPE (a recipe.yaml), a profile and steps/*.py, without running any of it, and lists
-    what is carried over, what is done otherwise, and what has no equivalent.
+    It reads RECIPE (a recipe.yaml), a profile and steps/*.py, without running any of it, writes
+    defs/NAME/defs.yaml and model.py, and lists what is carried over, what is done otherwise, and
+    what has no equivalent.
 
     \b
     ml-assets import taxi/recipe.yaml

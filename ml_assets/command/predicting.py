@@ -13,15 +13,17 @@ from ml_assets.command.terminal import (
     find_problem,
     json_option,
     load,
+    name_argument,
     open_home,
     refuse,
     say,
+    working,
 )
 from ml_assets.errors import DatasetError, DeclarationError, MLAssetsError
 
 
 @click.command()
-@click.argument("name")
+@name_argument
 @click.option(
     "--input",
     "path",
@@ -47,15 +49,18 @@ def predict(name: str, path: Path, output: Path, version: int | None, as_json: b
 
     \b
     ml-assets predict churn --input new.csv --output scored.csv
-    ml-assets predict churn --input new.parquet --output scored.parquet --version 3
+    ml-assets predict churn --input new.csv --output old.parquet --version 3
     """
     from ml_assets import report, standing
 
     open_home()
     problems, _ = load()
     problem = find_problem(problems, name)
+    if "://" not in str(path) and not path.exists():
+        refuse(f"No file at {path}: name the rows to be scored with --input.")
     try:
-        shown = standing.predict(problem, path, output, version)
+        with working(f"Scoring {path}"):
+            shown = standing.predict(problem, path, output, version)
     except (DatasetError, DeclarationError) as error:
         refuse(str(error))
     except MLAssetsError as error:
@@ -66,7 +71,7 @@ def predict(name: str, path: Path, output: Path, version: int | None, as_json: b
 
 
 @click.command()
-@click.argument("name")
+@name_argument
 @click.option("--port", default=8000, show_default=True, help="0 for any that is free.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Others need a token.")
 @click.option("--token-env", metavar="VARIABLE", help="Environment variable that holds the token.")

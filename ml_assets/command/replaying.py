@@ -70,7 +70,7 @@ from ml_assets.errors import MLAssetsError
 def replay(
     name: str, settings: tuple[str, ...], output: Path | None, as_json: bool, **asked: Any
 ) -> None:
-    """Play a dataset's own history through the whole life cycle, under its policy and others.
+    """Play a dataset's own history under its policy and others.
 
     Rows arrive window by window, are scored by the champion of that time before their labels are
     known, and then retraining, gates and promotion take their course, in a sandbox and in the

@@ -5,6 +5,7 @@ brings a leak.  Few rows of a class are no fault of a small file; a class that c
 left out is.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ml_assets.contract import CHANCE, Breach, told
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ml_assets.dataset import Profile
 
 # Of the gates on integrity, those whose failure makes rows unfit rather than odd.
-ASKED = (whole.no_feature_gives_the_target_away, whole.dates_have_one_format)
+ASKED = (whole.no_feature_gives_the_target_away,)
 
 
 def rows_are_as_declared(breaches: list[Breach]) -> Verdict:
@@ -84,14 +85,53 @@ def _classes(profile: "Profile", before: "Profile", name: str) -> str:
     )
 
 
+def dates_have_one_format(
+    profile: "Profile", problem: Problem, written: Mapping[str, str]
+) -> Verdict:
+    """It asks whether dates are written as in the rest of the batch, and as in the dataset.
+
+    Args:
+        profile: of the batch.
+        problem: the declaration.
+        written: the formats of the dataset's dates, by column.
+    """
+    alone = whole.dates_have_one_format(profile, problem)
+    if not alone.passed:
+        return alone
+    other = [
+        f"`{name}` has dates as {form}; in the dataset they are {written[name]}"
+        for name, form in profile.findings.written
+        if written.get(name, form) != form
+    ]
+    if not other:
+        return alone
+    reason = f"{'; '.join(other[:5])}. Write them alike, or declare `type: date` with a `format`."
+    return Verdict("dates_have_one_format", False, reason, {"columns": len(other)})
+
+
 def ask(
-    profile: "Profile", problem: Problem, breaches: list[Breach], before: "Profile | None"
+    profile: "Profile",
+    problem: Problem,
+    breaches: list[Breach],
+    before: "Profile | None",
+    written: Mapping[str, str],
 ) -> list[Verdict]:
-    """It returns the verdicts of all gates on a batch."""
+    """It returns the verdicts of all gates on a batch.
+
+    Args:
+        profile: of the batch.
+        problem: the declaration.
+        breaches: of its contract.
+        before: profile of the dataset that it is to join; None for the first batch.
+        written: the formats of the dataset's dates, by column.
+    """
     modes = whole.modes(problem)
     verdicts = [rows_are_as_declared(breaches), values_are_usual(breaches)]
     said = {b.rule for b in breaches if b.column == problem.dataset.target}
     if not said & {"absent", "missing"}:
         verdicts.append(target_is_usable(profile, problem, before))
     asked = [gate for gate in ASKED if modes.get(gate.__name__) == "enforce"]
-    return verdicts + [gate(profile, problem) for gate in asked]
+    verdicts += [gate(profile, problem) for gate in asked]
+    if modes.get("dates_have_one_format") == "enforce":
+        verdicts.append(dates_have_one_format(profile, problem, written))
+    return verdicts

@@ -33,7 +33,7 @@ from ml_assets.problem.dataset import (
     SplitDeclaration,
     TimeBy,
 )
-from ml_assets.problem.declaration import Declaration, Duration, Mode, seconds_of
+from ml_assets.problem.declaration import Declaration, Mode
 from ml_assets.problem.gates import (
     OF_CLASSES,
     BeatsBaselineGate,
@@ -46,6 +46,7 @@ from ml_assets.problem.gates import (
     word_of,
 )
 from ml_assets.problem.monitoring import Budget, DriftRule, MonitoringDeclaration, NewDataRule
+from ml_assets.problem.operation import AlertsDeclaration, LimitsDeclaration, RetrainDeclaration
 from ml_assets.problem.parameters import Parameters, parameters
 from ml_assets.problem.predictions import PredictionsDeclaration
 
@@ -53,6 +54,7 @@ __all__ = [
     "DEFAULT_CANDIDATES",
     "ENSEMBLE",
     "SHORT_NAMES",
+    "AlertsDeclaration",
     "BeatsBaselineGate",
     "BeatsChampionGate",
     "Budget",
@@ -67,6 +69,7 @@ __all__ = [
     "GroupBy",
     "IntegrityGate",
     "LatencyGate",
+    "LimitsDeclaration",
     "MetricGate",
     "Mode",
     "MonitoringDeclaration",
@@ -83,7 +86,6 @@ __all__ = [
     "TimeBy",
     "parameters",
     "parts_of",
-    "seconds_of",
 ]
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -100,40 +102,6 @@ class PromotionDeclaration(Declaration):
         "`<problem>_approve`, or a tag `approved` on its version in MLflow.",
         examples=["automatic", "approval"],
     )
-
-
-class RetrainDeclaration(Declaration):
-    """What starts a run by itself."""
-
-    on_new_data: bool | NewDataRule = Field(
-        True,
-        description="true: a sensor starts a run when a file arrives or changes, or when the "
-        "upstream asset was materialized and its checks passed. {min_new_rows: N}: what arrives is "
-        "brought in at once, and a run starts when so many rows are new.",
-        examples=[True, {"min_new_rows": 100}],
-    )
-    on_drift: bool | DriftRule = Field(
-        True,
-        description="A run starts when live rows drift or decay: in so many of the last windows, and "
-        "in the latest. Asked where `monitoring` is declared, or this is.",
-        examples=[{"violations": 2, "of_last": 5}],
-    )
-    cool_down: Duration = Field(
-        "6h",
-        description="Shortest time from the last run to one that `min_new_rows` or `on_drift` starts.",
-        examples=["6h"],
-    )
-    most_runs: Budget | None = Field(
-        Budget(runs=7, per="7d"),
-        description="How many runs of any origin there may be, for one more to be started by "
-        "`min_new_rows` or `on_drift`; null for any number.",
-        examples=[{"runs": 7, "per": "7d"}],
-    )
-
-    @property
-    def drift_rule(self) -> DriftRule | None:
-        """How much drift starts a run; None for any."""
-        return DriftRule() if self.on_drift is True else self.on_drift or None
 
 
 class Problem(Declaration):
@@ -194,6 +162,16 @@ class Problem(Declaration):
     )
     retrain: RetrainDeclaration = Field(
         default_factory=RetrainDeclaration, description="What starts a run by itself."
+    )
+    limits: LimitsDeclaration = Field(
+        default_factory=LimitsDeclaration,
+        description="How long a run and its assets may take.",
+        examples=[{"run": "6h", "candidate": "30m"}],
+    )
+    alerts: AlertsDeclaration | None = Field(
+        None,
+        description="Who is told when something happens.",
+        examples=[{"email": ["team@example.com"]}],
     )
     predictions: PredictionsDeclaration | None = Field(
         None,

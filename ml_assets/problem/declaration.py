@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic import ValidationError as PydanticValidationError
 from pydantic_core import InitErrorDetails
 
@@ -14,24 +14,26 @@ Mode = Annotated[
     Literal["enforce", "warn", "off"], BeforeValidator(lambda v: "off" if v is False else v)
 ]
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def _a_duration(value: Any) -> Any:
-    if isinstance(value, str) and re.fullmatch(r"[1-9]\d*\s*[smhdw]", value.strip()):
-        return value.strip()
-    raise ValueError(
-        f"`{value}` is no length of time: write a number and s, m, h, d or w, like 6h or 30d"
+def seconds_in(value: Any) -> Any:
+    """It returns a duration like `30m` in seconds; plain numbers are seconds."""
+    found = (
+        re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value.strip())
+        if isinstance(value, str)
+        else None
     )
+    if found:
+        return float(found[1]) * _UNITS[found[2]]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(  # noqa: TRY004 - what pydantic reports
+            f"`{value}` is no duration: a number and s, m, h or d, like `30m`"
+        )
+    return value
 
 
-# A length of time, as 90s, 30m, 6h, 7d or 2w.
-Duration = Annotated[str, BeforeValidator(_a_duration)]
-
-
-def seconds_of(duration: str) -> float:
-    """It returns a declared length of time in seconds."""
-    return float(int(duration[:-1]) * _UNITS[duration[-1]])
+Duration = Annotated[float, BeforeValidator(seconds_in), Field(gt=0, allow_inf_nan=False)]
 
 
 class Declaration(BaseModel):

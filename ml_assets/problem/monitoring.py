@@ -1,10 +1,27 @@
 """Monitoring, declared: what is watched after deployment, and what follows from it."""
 
-from typing import Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from ml_assets.problem.declaration import Declaration, Duration
+from ml_assets.problem.declaration import Declaration, Duration, seconds_in
+
+
+def _a_span(value: Any) -> Any:
+    if isinstance(value, str) and re.fullmatch(r"[1-9]\d*[smhd]", value):
+        return value
+    raise ValueError(f"`{value}` is no span of time: a number and s, m, h or d, like `7d`")
+
+
+# A span of time that stays as it was written, so that it is not taken for a number of rows.
+Span = Annotated[str, BeforeValidator(_a_span)]
+
+
+def span_seconds(span: str) -> float:
+    """It returns a span of time in seconds."""
+    return float(seconds_in(span))
+
 
 # What is asked of each window of live rows.
 Aspect = Literal["performance", "estimate", "features", "predictions"]
@@ -21,9 +38,9 @@ class MonitoringDeclaration(Declaration):
         "were scored are read from where the files lie, and need no copy.",
     )
     keep_inputs: Duration = Field(
-        "30d", description="Kept features that are older are removed.", examples=["30d"]
+        30 * 86400.0, description="Kept features that are older are removed.", examples=["30d"]
     )
-    window: int | Duration = Field(
+    window: int | Span = Field(
         500,
         description="What is looked at together: so many live rows, or a span of time. Let it span "
         "what comes and goes by itself, like a day or a week.",
@@ -31,7 +48,7 @@ class MonitoringDeclaration(Declaration):
         union_mode="left_to_right",
     )
     every: Duration = Field(
-        "10m",
+        600.0,
         description="Shortest time between two looks, however many predictions and labels come.",
         examples=["10m"],
     )

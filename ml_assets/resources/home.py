@@ -28,6 +28,11 @@ class Home:
         return self.path / "ledger"
 
     @property
+    def alerts(self) -> Path:
+        """Messages that are to be sent."""
+        return self.path / "alerts"
+
+    @property
     def mlflow(self) -> Path:
         """MLflow's database and artifacts."""
         return self.path / "mlflow"

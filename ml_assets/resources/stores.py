@@ -11,6 +11,7 @@ from ml_assets.resources.home import Home
 from ml_assets.resources.lake import Lake
 from ml_assets.resources.ledger import Ledger
 from ml_assets.resources.registry import Registry
+from ml_assets.verification import Waiting
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Stores:
         ledger: the history of decisions.
         registry: MLflow.
         fits: fits of this process that were begun and are not kept yet, by candidate's key.
+        waiting: the clean process that was begun before this process fitted anything, if any.
     """
 
     root: Path
@@ -30,6 +32,12 @@ class Stores:
     ledger: Ledger
     registry: Registry
     fits: "dict[str, Future[Any]]" = field(default_factory=dict, repr=False, compare=False)
+    waiting: list[Waiting] = field(default_factory=list, repr=False, compare=False)
+
+    def let_go(self) -> None:
+        """It ends the process that waits, when nothing was promoted and so nobody asked it."""
+        while self.waiting:
+            self.waiting.pop().end()
 
 
 @functools.cache

@@ -6,12 +6,14 @@ twice, by whichever process.  Every earlier version can be read again, by us and
 Delta: Spark, DuckDB, Polars.
 """
 
+import contextlib
+import functools
 import json
 import os
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,8 @@ _KEPT = {
     "delta.deletedFileRetentionDuration": "interval 36500 days",
     "delta.enableExpiredLogCleanup": "false",
 }
+_BYTES = "bytes:"  # before the hex digits of a text that is no UTF-8
+LATEST = ".latest.json"  # which files the latest version has
 NAMED = 32  # hex digits of a digest in a file's name
 WHOLE_BYTES = 1 << 28  # tables smaller than this are read at once, others column by column
 
@@ -75,16 +79,37 @@ class Table:
 
     def version(self) -> int | None:
         """It returns the number of the latest version, or None where nothing was committed."""
-        delta = self._delta()
-        return delta.version() if delta is not None else None
+        # each version is a file that is never removed: deltalake need not be imported to look
+        names = (f.stem for f in (self.folder / "_delta_log").glob("*.json"))
+        return max((int(n) for n in names if n.isdecimal()), default=None)
 
     def files(self, version: int | None = None) -> list[StoredFile]:
         """It returns the files of a version (the latest by default), in the order they came."""
+        if version is None and (noted := self._noted()) is not None:
+            return noted
         delta = self._delta(version)
         if delta is None:
             return []
-        added = _listed(delta)
-        return [StoredFile(a["path"], a["num_records"]) for a in added]
+        files = [StoredFile(a["path"], a["num_records"]) for a in _listed(delta)]
+        if version is None:
+            self._note(int(delta.version()), files)
+        return files
+
+    def _noted(self) -> list[StoredFile] | None:
+        """It returns the files of the latest version, where that was asked before; else None."""
+        try:
+            note = json.loads((self.folder / LATEST).read_text())
+        except FileNotFoundError:
+            return None
+        if note["version"] != self.version():
+            return None
+        return [StoredFile(**f) for f in note["files"]]
+
+    def _note(self, version: int, files: list[StoredFile]) -> None:
+        with contextlib.suppress(OSError):  # it only saves the next asker an import
+            aside = self.aside().with_suffix(".json")
+            aside.write_text(json.dumps({"version": version, "files": [asdict(f) for f in files]}))
+            aside.replace(self.folder / LATEST)
 
     def schema(self) -> "pa.Schema | None":
         """It returns the columns of the latest version, or None where nothing was committed."""
@@ -201,6 +226,7 @@ class Table:
                 {k: _plain(v) for k, v in about.items()}, app_transactions=transactions
             ),
         )
+        self.files()  # noted, for whoever asks next
         return int(self.version() or 0)
 
     def _widened(self, delta: "DeltaTable", schema: "pa.Schema") -> "DeltaTable":
@@ -217,7 +243,12 @@ class Table:
     def history(self, most: int) -> list[dict[str, Any]]:
         """It returns what was noted with the latest versions, newest first."""
         delta = self._delta()
-        return list(delta.history(most)) if delta is not None else []
+        if delta is None:
+            return []
+        return [
+            {k: _given(v) if isinstance(v, str) else v for k, v in version.items()}
+            for version in delta.history(most)
+        ]
 
     def rows(self, files: list[StoredFile], known: set[str]) -> "StoredRows":
         """It returns the rows of files, to be read when asked for.
@@ -250,7 +281,21 @@ def _listed(delta: "DeltaTable") -> list[dict[str, Any]]:
 
 def _plain(text: str) -> str:
     """It returns a text that Delta's log can hold: a file's name may be no UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    if text.isascii() and not text.startswith(_BYTES):
+        return text
+    raw = os.fsencode(text)
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return _BYTES + raw.hex()
+    return _BYTES + raw.hex() if text.startswith(_BYTES) else text
+
+
+def _given(text: str) -> str:
+    """It returns the text that `_plain` was given."""
+    return (
+        os.fsdecode(bytes.fromhex(text.removeprefix(_BYTES))) if text.startswith(_BYTES) else text
+    )
 
 
 def _transaction(batch: str) -> str:
@@ -264,13 +309,16 @@ class StoredRows:
     """
 
     def __init__(self, files: tuple[Path, ...], count: int) -> None:
-        import pyarrow.parquet as pq
-
         self.files, self.count = files, count
-        schemas = [pq.read_schema(f) for f in files]
-        self.schema = merged(schemas)
         self._frame: pd.DataFrame | None = None
         self._last: tuple[str, Any] | None = None
+
+    @functools.cached_property
+    def schema(self) -> "pa.Schema":
+        """The columns of all files; read when asked for."""
+        import pyarrow.parquet as pq
+
+        return merged([pq.read_schema(f) for f in self.files])
 
     @property
     def columns(self) -> list[str]:

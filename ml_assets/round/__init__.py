@@ -37,6 +37,7 @@ class Round:
         promotes: a fit and better challenger becomes champion.
         dataset_version: the version of the dataset that is looked at; None for the current one.
         together: names of the candidates that this very process is to fit.
+        again: a fault that may pass is to be raised: the step is then tried again.
     """
 
     problem: Problem
@@ -49,6 +50,7 @@ class Round:
     promotes: bool = True
     dataset_version: str | None = None
     together: tuple[str, ...] = ()
+    again: bool = False
 
     @property
     def rehearses(self) -> bool:

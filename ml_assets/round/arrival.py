@@ -5,13 +5,14 @@ the same bytes under another name are seen and skipped.  Nothing here makes a ne
 dataset: that is one step, later.
 """
 
+from __future__ import annotations
+
+import functools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from ml_assets.contract import Breach
 from ml_assets.dataset import Profile, Target, describe, new_columns
@@ -21,10 +22,18 @@ from ml_assets.gates import Verdict, failures
 from ml_assets.gates import batch as gates
 from ml_assets.integrity import inspected
 from ml_assets.landing import Arrival, Landing, fetch, look, unchanged
+from ml_assets.later import later
 from ml_assets.resources.table import NAMED, StoredFile, Table
 from ml_assets.round import PROFILE, Round, quarantine
 from ml_assets.round.batch import Batch, parsing, read_file, read_rows
 from ml_assets.round.known import Known
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+else:
+    pa = later("pyarrow")
+    pq = later("pyarrow.parquet")
 
 
 @dataclass
@@ -136,8 +145,13 @@ class _Desk:
     taken: list[StoredFile]
 
     def __post_init__(self) -> None:
-        self.types = self.table.types()
         self.before = _before(self.round_)
+        self.written = dict(self.before.findings.written) if self.before else {}
+
+    @functools.cached_property
+    def types(self) -> dict[str, pa.DataType]:
+        """The types of the dataset's columns; read when a file comes."""
+        return self.table.types()
 
     def receive(self, arrival: Arrival) -> None:
         """It looks at one file that is there, and decides what becomes of it."""
@@ -188,7 +202,9 @@ class _Desk:
             known.note(arrival, "accepted", batch.digest, here)
             return
         strange = _other_types(batch, self.types)
-        profile, verdicts = _judged(self.round_, self.table, batch, strange, self.before)
+        profile, verdicts = _judged(
+            self.round_, self.table, batch, strange, self.before, self.written
+        )
         failed = failures(verdicts)
         if failed and (strange or batch.digest[:NAMED] not in known.free):
             reason = " ".join(v.reason for v in failed)
@@ -196,6 +212,7 @@ class _Desk:
             self._refuse(arrival, file, reason, not strange, wrong)
             return
         self.before = self.before or profile
+        self.written = {**dict(profile.findings.written), **self.written}
         self._take(batch, arrival)
 
     def _take(self, batch: Batch, arrival: Arrival) -> None:
@@ -275,7 +292,12 @@ def _other_types(batch: Batch, types: dict[str, pa.DataType]) -> list[Breach]:
 
 
 def _judged(
-    round_: Round, table: Table, batch: Batch, other: list[Breach], before: Profile | None
+    round_: Round,
+    table: Table,
+    batch: Batch,
+    other: list[Breach],
+    before: Profile | None,
+    written: dict[str, str],
 ) -> tuple[Profile, list[Verdict]]:
     """It asks the gates on a batch, by its breaches, its columns' types, and its own profile."""
     problem = round_.problem
@@ -293,7 +315,7 @@ def _judged(
         new = new_columns(list(profile.columns), problem.dataset)
         wide = replace(profile, features=(*profile.features, *new))
         profile = inspected(rows, wide, problem.dataset.target, target)
-    return profile, gates.ask(profile, problem, [*other, *batch.breaches], before)
+    return profile, gates.ask(profile, problem, [*other, *batch.breaches], before, written)
 
 
 def _of_known_classes(profile: Profile, target: Target) -> bool:

@@ -1,29 +1,36 @@
 """A batch of a round: one source, read once into one Parquet file, and judged on the way."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.compute
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from ml_assets.contract import Breach, Judge, dates
 from ml_assets.data_file import READING, TypesDiffer, read_through
 from ml_assets.digest import digest_of
 from ml_assets.errors import DatasetError
+from ml_assets.later import later
 from ml_assets.problem import DatasetDeclaration
 from ml_assets.resources.table import StoredFile, Table, write_pieces
 from ml_assets.round import Round
 from ml_assets.rows import as_frame
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+else:
+    pa = later("pyarrow", "pyarrow.compute")
+    pq = later("pyarrow.parquet")
+
 EXACT = 2**53  # integers up to here are exact as float64
 _DECLARED = {
-    "integer": pa.int64(),
-    "number": pa.float64(),
-    "text": pa.string(),
-    "boolean": pa.bool_(),
-    "date": pa.timestamp("us"),
+    "integer": "int64",
+    "number": "double",
+    "text": "string",
+    "boolean": "bool",
+    "date": "timestamp[us]",
 }
 
 
@@ -188,9 +195,10 @@ def _wanted(
         return types[name]
     if not declared.is_landing:
         dated = rule is not None and rule.format is not None
-        return pa.string() if empty else _DECLARED["date"] if dated else column.type
+        date = pa.type_for_alias(_DECLARED["date"])
+        return pa.string() if empty else date if dated else column.type
     if said is not None:
-        return said
+        return pa.type_for_alias(said)
     if empty:
         return None
     # what comes later may hold a half: only what names things stays whole

@@ -1,8 +1,10 @@
 """The candidates of a round: each fitted once for its train rows, declaration and code."""
 
+import contextlib
 import functools
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,7 @@ from ml_assets.artifact import dump
 from ml_assets.candidate import Predictions
 from ml_assets.digest import digest_of, file_digest
 from ml_assets.ensemble import best_few, join
-from ml_assets.errors import CandidateError, MLAssetsError, shortened
+from ml_assets.errors import CandidateError, MLAssetsError, is_transient, shortened
 from ml_assets.evaluation import score, select_metric
 from ml_assets.gates import Verdict
 from ml_assets.problem import ENSEMBLE, CandidateDeclaration, parts_of
@@ -26,8 +28,8 @@ from ml_assets.round import CARD, Made, Round
 from ml_assets.round import card as cards
 from ml_assets.round.split import SplitMade, current_split, part_rows
 from ml_assets.tuning import Tuned, folds, tune
-from ml_assets.user_code import source_digest
-from ml_assets.verification import MODEL_FILE, load_verified
+from ml_assets.user_code import is_loaded, source_digest
+from ml_assets.verification import MODEL_FILE, Waiting, load_verified
 
 MOST_AT_ONCE = 4  # each holds a model, and what fitting needs
 
@@ -58,6 +60,7 @@ def make_candidate(round_: Round, name: str) -> CandidateMade:
 
     Raises:
         NotMaterialized: there is no split.
+        Exception: something that may pass, where the step is tried again.
     """
     split = current_split(round_)
     problem, registry = round_.problem, round_.stores.registry
@@ -73,6 +76,8 @@ def make_candidate(round_: Round, name: str) -> CandidateMade:
         if entry is None:
             entry, said = fit_candidate(round_, name, split)
     except Exception as error:  # whatever a team's code raises, the other candidates go on
+        if round_.again and is_transient(error):
+            raise
         ours = isinstance(error, MLAssetsError)
         message = str(error) if ours else f"{type(error).__name__}: {error}"
         round_.put("failure", key, functools.partial(_write_failure, message, started))
@@ -136,13 +141,29 @@ def _fit_together(round_: Round, split: SplitMade) -> None:
         key = candidate_key(round_, declared, split)
         if key not in fits and round_.find("candidate", key) is None:
             todo[key] = (name, declared)
+    if not todo:
+        return
+    clean = round_.problem.dataset.loader is None and not is_loaded()
+    if clean and not round_.stores.waiting:
+        round_.stores.waiting.append(Waiting())
     if len(todo) < 2:
         return
     for part in ("train", "validation"):  # read once, and not by each thread
         part_rows(round_, split, part)
+    ready = threading.Thread(target=_make_ready, args=(round_,))
+    ready.start()
     with ThreadPoolExecutor(min(len(todo), os.cpu_count() or 1, MOST_AT_ONCE)) as pool:
         for key, (name, declared) in todo.items():
             fits[key] = pool.submit(_fitting, round_, name, declared, split)
+    ready.join()
+
+
+def _make_ready(round_: Round) -> None:
+    """It imports what comes after the fits, while they leave Python to others."""
+    with contextlib.suppress(Exception):  # whoever needs it next says what is wrong with it
+        round_.stores.registry.make_ready()
+        import matplotlib.backends.backend_agg
+        import matplotlib.figure  # noqa: F401
 
 
 def fit_with_members(round_: Round, name: str, split: SplitMade) -> Entry:

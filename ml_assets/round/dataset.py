@@ -4,14 +4,14 @@ One writer at a time.  The gates are asked of the dataset as it would be; only w
 anything committed, batch by batch, and the new version made current.
 """
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from ml_assets import __version__
 from ml_assets.data_file import load
@@ -21,6 +21,7 @@ from ml_assets.errors import DatasetError, NotMaterialized, shortened
 from ml_assets.gates import Verdict, failures
 from ml_assets.gates import dataset as gates
 from ml_assets.integrity import inspected
+from ml_assets.later import later
 from ml_assets.resources.lake import Entry
 from ml_assets.resources.table import StoredFile, StoredRows, Table
 from ml_assets.round import PROFILE, Made, Round
@@ -35,7 +36,13 @@ from ml_assets.round.batch import parsing
 from ml_assets.round.known import Known
 from ml_assets.round.quarantine import Quarantined, excused, quarantined
 from ml_assets.round.source import frames, queried
+from ml_assets.rows import FIRST_ROWS, first_rows
 from ml_assets.user_code import locate
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+else:
+    pa = later("pyarrow")
 
 MANIFEST = "manifest.json"
 
@@ -52,6 +59,7 @@ class DatasetMade(Made):
         arrived: what came, and what became of it.
         version: the number of the table's version; None while it is in none.
         table: where the Delta table is.
+        first: its first rows, as `first_rows` gives them.
     """
 
     entry: Entry
@@ -61,6 +69,7 @@ class DatasetMade(Made):
     arrived: Arrived
     version: int | None
     table: Path
+    first: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,9 @@ def _again(round_: Round) -> DatasetMade:
     folder = table_of(round_).folder.with_name(manifest["table"])
     arrived = Arrived([StoredFile(**f) for f in manifest["files"]])
     rows = dataset_rows(round_, entry)
-    return DatasetMade(verdicts, True, entry, profile, source, rows, arrived, None, folder)
+    return DatasetMade(
+        verdicts, True, entry, profile, source, rows, arrived, None, folder, _first(entry, rows)
+    )
 
 
 def _made(round_: Round, table: Table, given: Any) -> DatasetMade:
@@ -120,11 +131,26 @@ def _made(round_: Round, table: Table, given: Any) -> DatasetMade:
     verdicts = gates.ask(profile, problem, arrived.breaches)
     version = None
     if not failures(verdicts):
-        version = _committed(round_, table, arrived, rows.schema)
+        version = _committed(round_, table, arrived, rows)
         round_.stores.lake.make_current(problem.name, "dataset", "dataset", entry)
     return DatasetMade(
-        verdicts, reused, entry, profile, declared.source, rows, arrived, version, table.folder
+        verdicts,
+        reused,
+        entry,
+        profile,
+        declared.source,
+        rows,
+        arrived,
+        version,
+        table.folder,
+        _first(entry, rows),
     )
+
+
+def _first(entry: Entry, rows: StoredRows) -> dict[str, Any]:
+    """It returns the first rows, as they were noted when the description was made."""
+    noted: dict[str, Any] | None = entry.facts.get("first")
+    return noted or first_rows(rows.head(FIRST_ROWS))
 
 
 def described(round_: Round, table: Table, files: list[StoredFile]) -> Entry:
@@ -139,7 +165,12 @@ def described(round_: Round, table: Table, files: list[StoredFile]) -> Entry:
         profile = replace(profile, released=tuple(free))
         (folder / PROFILE).write_text(json.dumps(asdict(profile)))
         (folder / MANIFEST).write_text(json.dumps(_manifest(table, files)))
-        return {"at": round_.clock(), "source": declared.source, "reading": _seeing(round_)}
+        return {
+            "at": round_.clock(),
+            "source": declared.source,
+            "reading": _seeing(round_),
+            "first": first_rows(rows.head(FIRST_ROWS)),
+        }
 
     return round_.put("dataset", _key(round_, table, files), write)
 
@@ -202,7 +233,7 @@ def _nothing_is_lost(round_: Round, table: Table, arrived: Arrived) -> None:
         )
 
 
-def _committed(round_: Round, table: Table, arrived: Arrived, schema: pa.Schema) -> int:
+def _committed(round_: Round, table: Table, arrived: Arrived, rows: StoredRows) -> int:
     """It makes the files the table's latest version: one commit for each new batch.
 
     Each version between is one that could have been: a corrected batch takes the place of what it
@@ -217,12 +248,12 @@ def _committed(round_: Round, table: Table, arrived: Arrived, schema: pa.Schema)
         out = [f for f in before if f.batch in batch.former]
         once = "" if table.has(batch.digest) else batch.digest
         note = {**about, "batch": batch.digest, "name": batch.name}
-        table.commit([batch.stored], out, schema, note, once)
+        table.commit([batch.stored], out, rows.schema, note, once)
         before = [f for f in before if f not in out] + [batch.stored]
     wanted = {f.name for f in arrived.files}
     if {f.name for f in before} != wanted:
         fresh = [f for f in arrived.files if f not in before]
-        table.commit(fresh, [f for f in before if f.name not in wanted], schema, about)
+        table.commit(fresh, [f for f in before if f.name not in wanted], rows.schema, about)
     note_ = {"folder": table.folder.name, "landing": landing}
     round_.stores.lake.note(round_.problem.name, "table", note_)
     return int(table.version() or 0)

@@ -13,7 +13,7 @@ from ml_assets.drift import ColumnDrift, Drift
 from ml_assets.errors import NotMaterialized
 from ml_assets.gates import Verdict
 from ml_assets.live import LiveRows, said_in, truth_in
-from ml_assets.problem import DriftRule, MonitoringDeclaration, seconds_of
+from ml_assets.problem import DriftRule, MonitoringDeclaration
 from ml_assets.problem.monitoring import ASPECTS, Aspect
 from ml_assets.quality import Decline, Expectation, Judged, declined, expectation, measured
 from ml_assets.resources.prediction_log import forget_inputs
@@ -112,7 +112,7 @@ def make_monitoring(round_: Round) -> MonitoringMade:
             "columns": [asdict(c) for c in columns],
         },
     )
-    forget_inputs(stores.lake.root, name, now - seconds_of(declared.keep_inputs))
+    forget_inputs(stores.lake.root, name, now - declared.keep_inputs)
     return MonitoringMade(
         verdicts,
         False,
@@ -290,10 +290,10 @@ def _coming(
     odd = odd_volume(windows, declared.window, declared.volume)
     silent = now - float(rows["at"].iloc[-1]) if len(rows) else None
     told = "No live row yet." if silent is None else f"The last one came {in_words(silent)} ago."
-    limit = declared.silence and seconds_of(declared.silence)
-    late = bool(limit and silent is not None and silent > limit)
-    if late:
-        told = f"{told[:-1]}; `silence` allows {declared.silence}."
+    limit = declared.silence
+    late = limit is not None and silent is not None and silent > limit
+    if late and limit is not None:
+        told = f"{told[:-1]}; `silence` allows {in_words(limit)}."
     passed = not late and not odd.violated
     evidence = {"rows": len(rows), "seconds_since_the_last": silent}
     return Verdict("predictions_keep_coming", passed, f"{told} {odd.reason}", evidence, "warn")
@@ -307,8 +307,8 @@ def _labelled(
     evidence: dict[str, Any] = {"rows": len(rows), "labelled": known}
     if declared.label_delay is None:
         return Verdict(name, True, f"{told} `label_delay` is not declared.", evidence, "warn")
-    due = rows[(rows["at"] <= now - seconds_of(declared.label_delay)).to_numpy()]
+    due = rows[(rows["at"] <= now - declared.label_delay).to_numpy()]
     lacking = int(due["truth"].isna().sum())
     passed = lacking * 2 <= len(due)
-    told = f"{told} {lacking:,} of {len(due):,} rows older than {declared.label_delay} have none."
+    told = f"{told} {lacking:,} of {len(due):,} rows older than {in_words(declared.label_delay)} have none."
     return Verdict(name, passed, told, evidence | {"due": len(due), "lacking": lacking}, "warn")

@@ -112,8 +112,9 @@ def release(round_: Round, batch: str, why: str, now: dict[str, dict[str, Any]])
     waits = [q for q in found if q.state == "awaits"]
     if len(waits) != 1:
         names = shortened(f"{q.name} ({q.batch[:12]})" for q in quarantined(round_, now))
+        several = f"{len(waits)} batches `{batch}` await" if waits else f"No batch `{batch}` awaits"
         raise PromotionRefused(
-            f"{len(waits)} batches `{batch}` await in quarantine; name one by its file or the first "
+            f"{several} in quarantine; name one by its file or the first "
             f"digits of its batch. There are: {names or 'none'}."
         )
     if not waits[0].readable:

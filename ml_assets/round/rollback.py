@@ -84,5 +84,6 @@ def _target(
         raise PromotionRefused(
             f"{name} cannot be rolled back to {what}. Champions so far: {was}; now: version "
             f"{before['version']}."
+            + (" Name one with --to." if to is None and len(made) > 1 else "")
         )
     return others[-1]

@@ -1,14 +1,21 @@
 """A source that is no file: rows that a loader, a database or an upstream asset gives."""
 
-from collections.abc import Iterator
-from typing import Any
+from __future__ import annotations
 
-import pandas as pd
-import pyarrow as pa
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.errors import DatasetError
+from ml_assets.later import later
 from ml_assets.resources.table import merged
 from ml_assets.rows import plain, plain_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+else:
+    pd = later("pandas")
+    pa = later("pyarrow")
 
 
 def frames(given: Any, name: str) -> Iterator[pa.Table]:

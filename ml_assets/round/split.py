@@ -1,20 +1,22 @@
 """The split of a round: the current dataset, divided."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.dataset import Profile
 from ml_assets.digest import digest_of, file_digest
 from ml_assets.errors import NotMaterialized
 from ml_assets.gates import split as gates
+from ml_assets.later import later
 from ml_assets.problem import TimeBy
 from ml_assets.resources.lake import Entry, write_table
 from ml_assets.round import CARD, Made, Round
 from ml_assets.round.dataset import current_dataset, dataset_rows
+from ml_assets.rows import FIRST_ROWS, first_rows
 from ml_assets.split import (
     HASHING,
     PARTS,
@@ -26,6 +28,11 @@ from ml_assets.split import (
     identify_by,
     shared_rows,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = later("pandas")
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class SplitMade(Made):
         parts: what each part holds.
         digests: SHA-256 of each part's file.
         how: how rows are told apart, in words.
+        first: the first rows of each part, as `first_rows` gives them.
     """
 
     entry: Entry
@@ -47,6 +55,7 @@ class SplitMade(Made):
     parts: dict[str, Part]
     digests: dict[str, str]
     how: str
+    first: dict[str, dict[str, Any]]
 
 
 def make_split(round_: Round) -> SplitMade:
@@ -83,7 +92,7 @@ def make_split(round_: Round) -> SplitMade:
             "digests": {n: file_digest(folder / f"{n}.parquet") for n in PARTS},
         }
         (folder / CARD).write_text(json.dumps(record))
-        return {"at": round_.clock()}
+        return {"at": round_.clock(), "first": {n: first_rows(p) for n, p in parts.items()}}
 
     return _made(round_, round_.put("split", key, write), dataset, profile, False)
 
@@ -153,4 +162,8 @@ def _made(round_: Round, entry: Entry, dataset: Entry, profile: Profile, reused:
     named = f"{how} `{column}`" if column else "the row's content"
     if record["cuts"]:
         named += f", cut at {record['cuts']['validation_from']} and {record['cuts']['test_from']}"
-    return SplitMade(verdicts, reused, entry, dataset, profile, parts, record["digests"], named)
+    first = entry.facts.get("first") or {
+        n: first_rows(round_.stores.lake.head(entry, f"{n}.parquet", FIRST_ROWS)) for n in PARTS
+    }
+    digests = record["digests"]
+    return SplitMade(verdicts, reused, entry, dataset, profile, parts, digests, named, first)

@@ -148,14 +148,16 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(root: Path, words: list[str], port: int, mlflow_port: int = 0) -> Iterator[Served]:
+def served(
+    root: Path, words: list[str], port: int, mlflow_port: int = 0, **more: str
+) -> Iterator[Served]:
     """It starts a user interface, waits until its code is loaded, and ends all it started."""
     log = root / "served.log"
     with open(log, "wb") as written:
         process = subprocess.Popen(
             [str(COMMANDS / words[0]), *words[1:]],
             cwd=root,
-            env=clean_environment(),
+            env=clean_environment(**more),
             stdout=written,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from ml_assets_tests.e2e.served import CHECKOUT, COMMANDS, clean_environment
+from ml_assets_tests.problems import rows
 
 pytestmark = pytest.mark.slow
 
@@ -151,6 +152,22 @@ def test_dg_scaffolds_a_problem_that_loads(team: Team) -> None:
     listed = team.said("dg", "list", "defs", "--json")
     for path in ("dataset", "split/train", "candidate/baseline", "evaluation", "production_model"):
         assert f'"churn/{path}"' in listed
+
+
+def test_dg_and_ml_assets_scaffold_the_same_folder(team: Team) -> None:
+    data = team.root / "data" / "churn.csv"
+    data.parent.mkdir()
+    rows(200).to_csv(data, index=False)
+    given = ("--data", "data/churn.csv", "--target", "y")
+    team.said("dg", "scaffold", "defs", COMPONENT, "churn", *given, "--model", "true")
+    by_dg = {f.name: f.read_text() for f in team.problem.parent.iterdir() if f.is_file()}
+    team.said("ml-assets", "new", "churn", *given, "--model", "--dir", str(team.root / "other"))
+    by_us = {f.name: f.read_text() for f in (team.root / "other" / "churn").iterdir()}
+    assert by_dg == by_us
+    assert set(by_us) == {"defs.yaml", "model.py"}
+    assert "ours: {estimator: .model.ours}" in by_us["defs.yaml"]
+    for choice in ("identifies each row", "beyond noise", "kept out, with the reason"):
+        assert choice in by_us["defs.yaml"]
 
 
 def test_a_wrong_word_is_named_with_its_place(team: Team) -> None:

@@ -171,10 +171,11 @@ def test_a_class_that_no_dataset_had_does_not_fill_a_batch():
 # ------------------------------------------------------------------ all of them
 
 
-def asked(rows, breaches=(), before=None, **declared):
+def asked(rows, breaches=(), before=None, written=None, **declared):
     made = dataset(**declared)
     profile = inspected(rows, describe(rows, made, None), "y")
-    return {v.name: v for v in ask(profile, problem(dataset=made), list(breaches), before)}
+    verdicts = ask(profile, problem(dataset=made), list(breaches), before, written or {})
+    return {v.name: v for v in verdicts}
 
 
 ENFORCED = ["no_feature_gives_the_target_away", "dates_have_one_format"]
@@ -213,6 +214,17 @@ def test_a_batch_that_is_unfit_to_learn_from_is_refused(name, change, said):
     assert verdict.stops
     assert said in verdict.reason
     assert [v.name for v in failures(asked(rows).values())] == [name]
+
+
+def test_dates_are_written_as_in_the_dataset():
+    """Else each batch passes alone, and together they stop all that come later."""
+    rows = table(400).assign(sent=[f"2024-01-{i % 28 + 1:02}" for i in range(400)])
+    assert asked(rows, written={"sent": "Y-m-d", "other": "Ymd"})["dates_have_one_format"].passed
+    verdict = asked(rows, written={"sent": "d/m/Y or m/d/Y"})["dates_have_one_format"]
+    assert verdict.stops
+    assert verdict.reason.startswith(
+        "`sent` has dates as Y-m-d; in the dataset they are d/m/Y or m/d/Y."
+    )
 
 
 @pytest.mark.parametrize("mode", ["warn", "off"])

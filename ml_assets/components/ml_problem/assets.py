@@ -16,6 +16,13 @@ import dagster as dg
 import ml_assets
 from ml_assets.components.ml_problem import checks
 from ml_assets.components.ml_problem.parameters import given_to, resource_of
+from ml_assets.components.ml_problem.schedule import following
+from ml_assets.components.ml_problem.step import (
+    IN_ONE_PROCESS,
+    MOST_RETRIES,
+    careful,
+    stepping,
+)
 from ml_assets.digest import digest_of
 from ml_assets.gates import Verdict, failures
 from ml_assets.problem import ENSEMBLE, CandidateDeclaration, Problem, parts_of
@@ -28,7 +35,6 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "validation", "test")
 RESOURCE = "ml_assets"
-IN_ONE_PROCESS = "ml_assets/in_one_process"  # a run whose steps share one process
 
 
 def build_assets(problem: Problem, folder: Path | None) -> list[dg.AssetsDefinition]:
@@ -66,14 +72,16 @@ def parametrized(context: Any, problem: Problem, folder: Path | None) -> "Round"
     given = given_to(context, problem)
     stores: Stores = getattr(context.resources, RESOURCE)
     together = _together(context.run, problem)
-    round_ = replace(round_of(context, problem, folder, stores), together=together)
+    again = context.retry_number < MOST_RETRIES
+    round_ = round_of(context, problem, folder, stores)
+    round_ = replace(round_, together=together, again=again)
     return with_parameters(round_, given)
 
 
 def _together(run: dg.DagsterRun, problem: Problem) -> tuple[str, ...]:
     """It returns the candidates that a run makes in the process of this step."""
-    if run.tags.get(IN_ONE_PROCESS) != "yes":
-        return ()
+    if run.tags.get(IN_ONE_PROCESS) != "yes" or problem.limits.candidate is not None:
+        return ()  # each has a time of its own, where that is limited
     chosen = run.asset_selection or ()  # nothing chosen is everything
     names = problem.contenders()
     return tuple(n for n in names if not chosen or key_of(problem, "candidate", n) in chosen)
@@ -91,13 +99,20 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def common(problem: Problem, kinds: set[str]) -> dict[str, Any]:
-    """It returns what all assets of a problem are declared with."""
+def common(problem: Problem, kinds: set[str], follows: bool = True) -> dict[str, Any]:
+    """It returns what all assets of a problem are declared with.
+
+    Args:
+        problem: the problem.
+        kinds: what Dagster shows on the asset.
+        follows: it is brought up to date by itself, where automation is declared.
+    """
     return {
         "group_name": problem.name,
         "owners": problem.owners or None,
         "kinds": kinds,
         "tags": {"ml_assets/problem": problem.name},
+        "automation_condition": following(problem) if follows else None,
     }
 
 
@@ -113,21 +128,17 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         dg.AssetSpec(
             key,
             deps=[upstream] if upstream else None,
-            description=f"The accepted rows of `{declared.source}`, in versions. Gates ask them "
-            "before anything is learned; rows that fail one never become a version.",
+            description=f"The accepted rows of `{declared.source}`, in versions.\n\n"
+            "Gates ask them before anything is learned; rows that fail one never become a version. "
+            "**Red** means that the version before stays: the check says which rule, which rows, and "
+            "what to do. The metadata show what came now, the columns, and the classes.",
             code_version=_code(declared, source_digest(declared.loader or "", folder)),
             metadata={"contract": checks.contract_schema(problem)},
             skippable=True,
             **common(problem, {"pandas", "deltalake"}),
         )
     ]
-    if landing:
-        told = "Batches that were refused, with the reason. They are kept, and stop no others."
-        shared = common(problem, {"csv"})
-        code = _code(declared)
-        specs.append(
-            dg.AssetSpec(quarantine, description=told, code_version=code, skippable=True, **shared)
-        )
+    specs += [_quarantine(problem, quarantine)] if landing else []
 
     @dg.multi_asset(
         name=f"{problem.name}__dataset",
@@ -137,7 +148,9 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         required_resource_keys={RESOURCE, resource_of(problem)},
         check_specs=checks.dataset_specs(key, problem)
         + ([checks.spec(quarantine, "every_batch_is_accepted", "warn")] if landing else []),
+        **stepping(problem),
     )
+    @careful(problem, "dataset")
     def dataset(context: dg.AssetExecutionContext, **given: Any) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.dataset import make_dataset, make_quarantine
@@ -154,11 +167,26 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(
                 key,
                 data_version=dg.DataVersion(made.entry.digest[:16]),
-                metadata=metadata.of_dataset(made, made.rows.head(metadata.PREVIEW_ROWS)),
+                metadata=metadata.of_dataset(made),
             )
         yield from checks.results(key, made.verdicts, context)
 
     return dataset
+
+
+def _quarantine(problem: Problem, key: dg.AssetKey) -> dg.AssetSpec:
+    told = (
+        "Batches that were refused, with the reason. They are kept, and stop no others.\n\n"
+        "Put a corrected file in the place of one, or let it in as it is: "
+        f"`ml-assets release {problem.name} FILE --why TEXT`."
+    )
+    return dg.AssetSpec(
+        key,
+        description=told,
+        code_version=_code(problem.dataset),
+        skippable=True,
+        **common(problem, {"csv"}),
+    )
 
 
 def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
@@ -176,7 +204,8 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
             dg.AssetSpec(
                 keys[part],
                 deps=[key_of(problem, "dataset")],
-                description=purpose[part] + " A row's part follows from what it says.",
+                description=purpose[part] + " A row's part follows from what it says, so no row "
+                "changes sides when others arrive before or after it.",
                 code_version=version,
                 skippable=True,
                 **common(problem, {"parquet"}),
@@ -185,7 +214,9 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         ],
         required_resource_keys={RESOURCE, resource_of(problem)},
         check_specs=checks.split_specs(keys, problem),
+        **stepping(problem),
     )
+    @careful(problem, "split")
     def split(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.split import make_split
@@ -198,13 +229,7 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
                 yield dg.MaterializeResult(
                     asset_key=keys[part],
                     data_version=dg.DataVersion(made.digests[part][:16]),
-                    metadata=metadata.of_part(
-                        made,
-                        part,
-                        round_.stores.lake.head(
-                            made.entry, f"{part}.parquet", metadata.PREVIEW_ROWS
-                        ),
-                    ),
+                    metadata=metadata.of_part(made, part),
                 )
         for verdict in made.verdicts:
             part = "train" if verdict.name == "every_class_is_present" else "test"
@@ -225,7 +250,9 @@ def _candidate(
         key=key,
         deps=[key_of(problem, "split", "train"), key_of(problem, "split", "validation")],
         description=f"`{declared.estimator}`, fitted on train together with its transform "
-        f"(`{transform}`). A failed fit is red here and does not stop the others.",
+        f"(`{transform}`).\n\nIts metrics here are of validation; test is not read. A failed fit is "
+        "red here and does not stop the others. **Reused** means that data, parameters, code and "
+        "libraries are those of before. `card` is its page: curves, slices, worst rows.",
         code_version=_code(
             declared, transform, sources, problem.class_weight, problem.threshold, problem.seed
         ),
@@ -233,7 +260,9 @@ def _candidate(
         required_resource_keys={RESOURCE, resource_of(problem)},
         check_specs=[dg.AssetCheckSpec("is_fitted", asset=key, description="It was fitted.")],
         **common(problem, {"scikitlearn", "mlflow"}),
+        **stepping(problem),
     )
+    @careful(problem, "candidate")
     def candidate(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.candidate import make_candidate
@@ -277,7 +306,9 @@ def _ensemble(
         },
         required_resource_keys={RESOURCE, resource_of(problem)},
         code_version=_code(declared, sorted(after), problem.select, problem.threshold),
+        **stepping(problem),
     )
+    @careful(problem, "candidate")
     def joined(context: dg.OpExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.candidate import make_candidate
@@ -328,7 +359,9 @@ def _evaluation(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         out=dg.Out(dg.Nothing),
         required_resource_keys={RESOURCE, resource_of(problem)},
         code_version=_code(problem.select, sorted(after), problem.gates),
+        **stepping(problem),
     )
+    @careful(problem, "evaluation")
     def rank(context: dg.OpExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.evaluation import make_evaluation
@@ -345,7 +378,9 @@ def _evaluation(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
 
     @dg.graph_asset(
         key=key_of(problem, "evaluation"),
-        description="The leaderboard: every candidate's metrics on validation. Test is not read.",
+        description="The leaderboard: every candidate's metrics on validation, best first; the "
+        "winner is scored on test next. Test is not read here. A candidate that failed stands at "
+        "the end, with its error.",
         ins={n: dg.AssetIn(key, dagster_type=dg.Nothing) for n, key in after.items()},
         **shared,
     )
@@ -361,14 +396,17 @@ def _challenger(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
     @dg.asset(
         key=key,
         deps=[key_of(problem, "evaluation"), key_of(problem, "split", "test")],
-        description="The leader of this round, scored on test, asked by every gate, and "
-        "registered as a version. The alias `challenger` moves to it only if the gates hold.",
+        description="The leader of this round, scored once on test, asked by every gate, and "
+        "registered as a version in MLflow.\n\n**A red check** means unfit: it cannot become champion, "
+        "whoever starts the next run. The alias `challenger` moves to it only if the gates hold.",
         code_version=_code(problem.gates, problem.select),
         output_required=False,
         required_resource_keys={RESOURCE, resource_of(problem)},
         check_specs=checks.challenger_specs(key, problem),
         **common(problem, {"scikitlearn", "mlflow"}),
+        **stepping(problem),
     )
+    @careful(problem, "challenger")
     def challenger(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.round.challenger import make_challenger
@@ -396,9 +434,11 @@ def _production_model(problem: Problem, folder: Path | None) -> dg.AssetsDefinit
     @dg.asset(
         key=key,
         deps=[key_of(problem, "challenger")],
-        description="The champion. A materialization means that it changed. Every gate is asked "
-        "again here, whoever starts it; a challenger that is fit but not better is held, and "
-        "production stays as it is.",
+        description="The champion. A materialization means that it changed.\n\nEvery gate is asked "
+        "again here, whoever starts it; then champion and challenger are compared on the same rows "
+        "of test. **Held** (green, not materialized, `beats_the_champion` warns) means fit but not "
+        f"better: production stays as it is. Back to the one before: the job "
+        f"`{problem.name}_rollback`.",
         code_version=_code(problem.gates, problem.promotion),
         output_required=False,
         required_resource_keys={RESOURCE, resource_of(problem)},
@@ -412,7 +452,9 @@ def _production_model(problem: Problem, folder: Path | None) -> dg.AssetsDefinit
             checks.spec(key, "beats_the_champion", "warn"),
         ],
         **common(problem, {"mlflow"}),
+        **stepping(problem),
     )
+    @careful(problem, "production_model")
     def production_model(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from ml_assets.components.ml_problem import metadata
         from ml_assets.promotion import Promote

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import dagster as dg
 from pydantic import BaseModel
@@ -14,6 +14,11 @@ from ml_assets.components.ml_problem.monitoring import build_monitoring
 from ml_assets.components.ml_problem.parameters import build_parameters, resource_of
 from ml_assets.components.ml_problem.predictions import build_predictions
 from ml_assets.components.ml_problem.scaffolder import MLProblemScaffolder
+from ml_assets.components.ml_problem.schedule import (
+    build_automation,
+    build_schedule,
+    build_trigger,
+)
 from ml_assets.components.ml_problem.sensor import build_sensor
 from ml_assets.problem import Problem
 from ml_assets.resources.home import find_home
@@ -67,7 +72,7 @@ class MLProblem(dg.Component):
         return dg.ComponentTypeSpec(
             description=cls.__doc__,
             tags=["machine-learning", "scikit-learn", "mlflow"],
-            produces=["asset", "asset_check", "job", "sensor"],
+            produces=["asset", "asset_check", "job", "schedule", "sensor"],
         )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
@@ -76,9 +81,14 @@ class MLProblem(dg.Component):
         stores = open_stores(find_home(root))
         job = build_job(self.problem)
         decisions = build_decisions(self.problem, self.folder)
-        sensors = [s for s in [build_sensor(self.problem, job, stores)] if s is not None]
+        trigger = build_trigger(self.problem, job)
+        schedule = build_schedule(self.problem, trigger)
+        found = [build_sensor(self.problem, trigger, stores), build_automation(self.problem)]
+        sensors: list[dg.SensorDefinition] = [s for s in found if s is not None]
         assets = build_assets(self.problem, self.folder)
         jobs = [job, build_variants(self.problem), *decisions]
+        if trigger is not job:
+            jobs.append(trigger)
         if self.problem.predictions is not None:
             scoring, scorer = build_predictions(self.problem, self.folder, stores)
             assets.append(scoring)
@@ -91,12 +101,23 @@ class MLProblem(dg.Component):
             sensors += [watcher, retrainer]
         if self.problem.promotion.mode == "approval":
             sensors.append(build_approvals(self.problem, decisions[-1], stores))
-        return dg.Definitions(
+        made = dg.Definitions(
             assets=assets,
             jobs=jobs,
             sensors=sensors,
+            schedules=[schedule] if schedule else [],
             resources={
                 RESOURCE: stores,
                 resource_of(self.problem): build_parameters(self.problem),
             },
         )
+        code = self._code()
+        return made.map_asset_specs(func=lambda s: s.merge_attributes(metadata=code))
+
+    def _code(self) -> dict[str, Any]:
+        """It returns where the UI finds the team's own code; Dagster itself adds defs.yaml."""
+        code = self.folder / "model.py" if self.folder else None
+        if code is None or not code.is_file():
+            return {}
+        found = dg.LocalFileCodeReference(file_path=str(code), line_number=1, label="model.py")
+        return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[found])}

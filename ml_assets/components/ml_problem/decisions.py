@@ -71,6 +71,8 @@ def _rollback(problem: Problem, folder: Path | None) -> dg.JobDefinition:
         description=f"Make an earlier champion of {problem.name} serve again, once it is verified.",
         tags={"ml_assets/problem": problem.name},
         executor_def=dg.in_process_executor,
+        # what the launchpad opens with; an empty reason is refused
+        config={"ops": {f"{problem.name}__rollback": {"config": {"why": "", "to": None}}}},
     )
     def job() -> None:
         rollback()
@@ -95,6 +97,7 @@ def _approve(problem: Problem, folder: Path | None) -> dg.JobDefinition:
         "gate was asked again.",
         tags={"ml_assets/problem": problem.name},
         executor_def=dg.in_process_executor,
+        config={"ops": {f"{problem.name}__approve": {"config": {"why": "", "version": 0}}}},
     )
     def job() -> None:
         approve()

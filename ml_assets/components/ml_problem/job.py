@@ -17,6 +17,7 @@ PRELOADED = [
     "dagster_mlflow.resources",
 ]
 MOST_STEPS_AT_ONCE = 2
+MAX_RUNTIME = "dagster/max_runtime"  # kept by Dagster's run monitoring
 # The assets that watch live rows, and decide what follows.
 WATCHING = ["monitoring", "rollback_decision", "retrain_decision"]
 
@@ -47,8 +48,17 @@ def build_job(problem: Problem) -> Any:
         selection=_up_to_production(problem),
         description=f"Bring {problem.name} up to date: data, candidates, decision.",
         executor_def=forked(),
-        tags={"ml_assets/problem": problem.name},
+        tags=tags_of(problem),
     )
+
+
+def tags_of(problem: Problem) -> dict[str, str]:
+    """It returns the tags of a round's run: whose it is, and how long it may take."""
+    limit = problem.limits.run
+    return {
+        "ml_assets/problem": problem.name,
+        **({MAX_RUNTIME: f"{limit:.0f}"} if limit is not None else {}),
+    }
 
 
 def build_variants(problem: Problem) -> Any:
@@ -59,7 +69,7 @@ def build_variants(problem: Problem) -> Any:
         description=f"Compare variants of {problem.name}: each partition is a run with other "
         "parameters, named by them, like `candidates.random_forest.n_estimators=300; seed=1`.",
         executor_def=forked(),
-        tags={"ml_assets/problem": problem.name},
+        tags={**tags_of(problem), "dagster/priority": "-1"},  # rounds go first
         partitions_def=variants(problem),
         config=config_of_variants(problem),
     )

@@ -3,8 +3,8 @@
 import base64
 import html
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -17,15 +17,16 @@ from ml_assets.round.card import GLANCE, PAGE
 from ml_assets.round.challenger import JUDGED, ChallengerMade
 from ml_assets.round.dataset import DatasetMade, QuarantineMade
 from ml_assets.round.evaluation import LEADERBOARD, EvaluationMade
-from ml_assets.round.predictions import PredictionsMade
 from ml_assets.round.production import ProductionMade
 from ml_assets.round.split import SplitMade
+
+if TYPE_CHECKING:
+    from ml_assets.round.predictions import PredictionsMade
 
 MOST_COLUMNS_SHOWN = 60
 MOST_CELLS = 40
 BEST_TRIALS = 8
 MOST_SHOWN_AT_ONCE = 200
-PREVIEW_ROWS = 5
 # What the leaderboard shows beside the metric that ranks, most telling first.
 MOST_METRICS_RANKED = 2
 READ_FIRST = (
@@ -43,7 +44,7 @@ READ_FIRST = (
 )
 
 
-def of_dataset(made: DatasetMade, rows: Any) -> dict[str, Any]:
+def of_dataset(made: DatasetMade) -> dict[str, Any]:
     """It returns what is shown with the dataset."""
     profile, target = made.profile, made.profile.target
     shown = list(profile.columns.items())[:MOST_COLUMNS_SHOWN]
@@ -62,7 +63,7 @@ def of_dataset(made: DatasetMade, rows: Any) -> dict[str, Any]:
     found: dict[str, Any] = {
         "dagster/row_count": profile.rows,
         "dagster/column_schema": schema,
-        "preview": dg.MetadataValue.md(preview(rows)),
+        "preview": dg.MetadataValue.md(preview(made.first)),
         "source": made.source,
         "version": made.entry.digest[:16],
         "table_version": made.version,
@@ -143,7 +144,7 @@ def of_quarantine(made: QuarantineMade) -> dict[str, Any]:
     }
 
 
-def of_predictions(made: PredictionsMade) -> dict[str, Any]:
+def of_predictions(made: "PredictionsMade") -> dict[str, Any]:
     """It returns what is shown with the predictions."""
     now = [(f.name, f.rows, f.wrong_rows, f.output) for f in made.scored[:MOST_CELLS]]
     columns = ("file", "rows", "wrong rows", "predictions")
@@ -160,7 +161,7 @@ def of_predictions(made: PredictionsMade) -> dict[str, Any]:
     }
 
 
-def of_part(made: SplitMade, part: str, rows: Any) -> dict[str, Any]:
+def of_part(made: SplitMade, part: str) -> dict[str, Any]:
     """It returns what is shown with one part of the split."""
     total = sum(p.rows for p in made.parts.values())
     return {
@@ -168,7 +169,7 @@ def of_part(made: SplitMade, part: str, rows: Any) -> dict[str, Any]:
         "share": round(made.parts[part].rows / max(total, 1), 4),
         "split_by": made.how,
         "class_counts": ", ".join(f"{n:,}" for n in made.parts[part].counts) or "(a number)",
-        "preview": dg.MetadataValue.md(preview(rows)),
+        "preview": dg.MetadataValue.md(preview(made.first[part])),
         "reused": _reused(made.reused),
         "file": dg.MetadataValue.path(str(made.entry.path / f"{part}.parquet")),
     }
@@ -254,7 +255,7 @@ def of_challenger(made: ChallengerMade, problem: str, registry: Registry) -> dic
         "candidate": made.name,
         "version": made.version.number,
         "gates": dg.MetadataValue.md(gates_table(made.verdicts)),
-        "judged_before_on_these_test_rows": made.judged_before,
+        "judged_before": made.judged_before,
         **({"plot": picture(drawn, "predictions against truth on test")} if drawn.exists() else {}),
         **of_card(made.page),
         **{k: round(v, 6) for k, v in made.metrics.items()},
@@ -269,7 +270,7 @@ def of_production(made: ProductionMade, problem: str, registry: Registry) -> dic
     assert made.champion
     return {
         "version": made.champion["version"],
-        "previous_version": made.champion["previous"] or 0,
+        "previous_version": made.champion["previous"] or "none",
         "candidate": made.champion["candidate"],
         "reason": made.champion["reason"],
         "gates": dg.MetadataValue.md(gates_table(made.verdicts)),
@@ -307,7 +308,7 @@ def gates_table(verdicts: Iterable[Any]) -> str:
     """It returns verdicts as a Markdown table."""
     said = [
         (
-            "passed" if v.passed else "FAILED" if v.mode == "enforce" else "warns",
+            "✓" if v.passed else "FAILED" if v.mode == "enforce" else "warns",
             v.name,
             v.reason,
         )
@@ -316,12 +317,10 @@ def gates_table(verdicts: Iterable[Any]) -> str:
     return table(("", "gate", "reason"), said)
 
 
-def preview(rows: Any) -> str:
+def preview(first: Mapping[str, Any]) -> str:
     """It returns the first rows as a Markdown table, bounded in width and length."""
-    few = rows.iloc[:PREVIEW_ROWS, :MOST_COLUMNS_SHOWN]
-    cells = [tuple(row) for row in few.itertuples(index=False, name=None)]
-    left = rows.shape[1] - few.shape[1]
-    return table(tuple(map(str, few.columns)), cells) + (
+    left = first["of"] - len(first["columns"])
+    return table(tuple(first["columns"]), map(tuple, first["cells"])) + (
         f"\n\nand {left:,} more columns" if left > 0 else ""
     )
 

@@ -14,7 +14,7 @@ from ml_assets.components.ml_problem.decisions import changed
 from ml_assets.components.ml_problem.job import WATCHING
 from ml_assets.digest import digest_of
 from ml_assets.errors import MLAssetsError
-from ml_assets.problem import Problem, seconds_of
+from ml_assets.problem import Problem
 from ml_assets.resources.stores import Stores
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _watcher(problem: Problem, stores: Stores, job: Any) -> dg.SensorDefinition:
         minimum_interval_seconds=EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Looks at the live rows of {problem.name} when predictions or labels have come, "
-        f"at most every {declared.every}.",
+        f"at most every {declared.every:.0f} s.",
         tags={"ml_assets/problem": problem.name},
     )
     def live_rows(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -228,12 +228,14 @@ def _watcher(problem: Problem, stores: Stores, job: Any) -> dg.SensorDefinition:
             return dg.SkipReason(str(error))
         now, here = time.time(), live_mark(problem.name, stores)
         last: dict[str, Any] = json.loads(context.cursor or '{"mark": "", "at": 0.0}')
-        since, least = now - last["at"], seconds_of(declared.every)
-        most = min(seconds_of(declared.silence) if declared.silence else A_DAY, A_DAY)
+        since, least = now - last["at"], declared.every
+        most = min(declared.silence or A_DAY, A_DAY)
         if here == last["mark"] and since < max(most, least):
             return dg.SkipReason("No prediction and no label has come since the last look.")
         if since < least:
-            told = f"The last look was {in_words(since)} ago; `every` is {declared.every}."
+            told = (
+                f"The last look was {in_words(since)} ago; `every` is {in_words(declared.every)}."
+            )
             return dg.SkipReason(told)
         cursor = json.dumps({"mark": here, "at": now})
         key = digest_of(problem.name, here, now)

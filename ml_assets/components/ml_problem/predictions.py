@@ -10,6 +10,7 @@ import dagster as dg
 from ml_assets.components.ml_problem import checks
 from ml_assets.components.ml_problem.assets import common, key_of, round_of
 from ml_assets.components.ml_problem.sensor import request
+from ml_assets.components.ml_problem.step import careful
 from ml_assets.digest import digest_of
 from ml_assets.errors import MLAssetsError
 from ml_assets.problem import Problem
@@ -49,8 +50,9 @@ def _asset(problem: Problem, folder: Path | None, key: dg.AssetKey) -> dg.Assets
             checks.spec(key, name, "warn")
             for name in ("every_input_is_scored", "every_row_is_scored")
         ],
-        **common(problem, {declared.format.split(".")[0]}),
+        **common(problem, {declared.format.split(".")[0]}, follows=False),
     )
+    @careful(problem, "predictions")
     def predictions(
         context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
     ) -> Iterator[Any]:

@@ -1,0 +1,1 @@
+"""Two prediction problems, and nothing else."""

@@ -1,0 +1,98 @@
+"""Left alone: runs wait for each other, a machine that stops loses none, and people are told once."""
+
+import contextlib
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ml_assets.resources.home import Home
+from ml_assets.resources.ledger import Ledger
+from ml_assets_tests.e2e.served import CHECKOUT, Served, descendants, free_port, served, wait_for
+from ml_assets_tests.problems import arrive, rows
+from ml_assets_tests.receivers import mail_server
+
+pytestmark = pytest.mark.slow
+
+YAML = """\
+type: ml_assets.components.MLProblem
+attributes:
+  name: demo
+  task: binary
+  dataset: {path: data.csv, target: y, positive: "yes", key: id, contract: {min_rows: 100}}
+  candidates: {ours: {estimator: .model.patient}}
+  transform: none
+  retrain: {on_new_data: false}
+  alerts: {email: [team@example.com]}
+"""
+MODEL = """\
+import time
+from pathlib import Path
+
+from sklearn.linear_model import LogisticRegression
+
+
+def patient():
+    Path("begun").touch()
+    while Path("wait").exists():
+        time.sleep(0.1)
+    return LogisticRegression()
+"""
+
+
+def _ui(root: Path, mail: str) -> Any:
+    port, mlflow_port = free_port(), free_port()
+    words = ["ml-assets", "ui", "--port", str(port), "--mlflow-port", str(mlflow_port)]
+    return served(root, words, port, mlflow_port, ML_ASSETS_SMTP=mail)
+
+
+def _stop_the_machine(shown: Served) -> None:
+    """It kills everything at once, as a power cut does."""
+    for pid in descendants(shown.process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    shown.process.wait()
+
+
+def test_runs_take_turns_and_a_machine_that_stops_loses_none_and_tells_once(tmp_path: Path):
+    """Seen to fail: with Dagster's defaults both runs go at once, and the killed one is "started"
+    for ever."""
+    root = tmp_path / "project"
+    (root / "ml_assets" / "defs" / "demo").mkdir(parents=True)
+    for name in ("workspace.yaml", "dagster.yaml"):
+        shutil.copy(CHECKOUT / name, root / name)
+    (root / "ml_assets" / "defs" / "demo" / "defs.yaml").write_text(YAML)
+    (root / "ml_assets" / "defs" / "demo" / "model.py").write_text(MODEL)
+    frame = rows(400)
+    arrive(pd.concat([frame, frame.head(3)]), root / "data.csv")  # some rows twice: a gate warns
+    (root / "wait").touch()
+    with mail_server() as mail:
+        with _ui(root, mail.address) as shown:
+            assert shown.ended(shown.launch("demo", "demo/dataset"))["status"] == "SUCCESS"
+            wait_for("the mail", lambda: mail.messages, 90)
+            first = shown.launch("demo")
+            wait_for("the candidate's fit", (root / "begun").exists, 120)
+            second = shown.launch("__ASSET_JOB", "demo/dataset")  # from the graph: no tag, no job
+            time.sleep(12)
+            assert shown.run(first)["status"] == "STARTED"
+            assert shown.run(second)["status"] == "QUEUED"
+            _stop_the_machine(shown)
+        (root / "wait").unlink()
+        with _ui(root, mail.address) as shown:
+            assert shown.ended(first)["status"] == "FAILURE"
+            assert shown.ended(second)["status"] == "SUCCESS"
+            ledger = Ledger(Home(root, root / ".ml_assets").ledger)
+            wait_for("the run that goes on", lambda: ledger.champion("demo"), 120)
+            wait_for("the second mail", lambda: len(mail.messages) > 1, 90)
+            time.sleep(35)  # one more tick of the sensor
+    assert [m["Subject"] for m in mail.messages] == [
+        "[demo] gate failed: rows_are_unique",
+        "[demo] champion changed: version 1",
+    ]
+    assert "There is no champion yet, and every gate holds." in mail.messages[1].get_content()
+    assert len(ledger.entries("demo")) == 1
