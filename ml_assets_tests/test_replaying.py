@@ -243,7 +243,7 @@ def test_rules_of_retraining_are_asked_at_the_time_of_the_history(tmp_path):
     rule = {"on_new_data": {"min_new_rows": 1}, "cool_down": "3d", "most_runs": None}
     own = play(tmp_path, past(2000), problem(retrain=rule), Asked(windows=9, start=0.4)).courses[0]
     assert [s.window for s in own.live if s.retrained] == [3, 6, 9]
-    assert any("`cool_down` is 3d" in s.why for s in own.live)
+    assert any("`cool_down` is 3" in s.why for s in own.live)
 
 
 def test_a_policy_is_told_in_the_words_of_a_declaration():
