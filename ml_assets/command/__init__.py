@@ -23,7 +23,8 @@ from ml_assets.command.deciding import (
 )
 from ml_assets.command.declaring import check, import_, new
 from ml_assets.command.listing import completion, listing
-from ml_assets.command.predicting import predict, serve
+from ml_assets.command.predicting import manifest, predict, serve
+from ml_assets.command.publishing import ci
 from ml_assets.command.replaying import replay
 from ml_assets.command.telling import alert
 from ml_assets.command.working import clean, run, ui
@@ -68,11 +69,11 @@ def main() -> None:
 
 
 SECTIONS = {
-    "Declare a problem": ("new", "import", "check", "list"),
+    "Declare a problem": ("new", "import", "check", "list", "ci"),
     "Work": ("run", "ui", "alert", "clean"),
     "Look": ("status", "history", "inspect", "quarantine"),
     "Decide": ("approve", "override", "release", "rollback"),
-    "Use and prove the champion": ("predict", "serve", "reproduce", "replay"),
+    "Use and prove the champion": ("predict", "serve", "reproduce", "replay", "manifest"),
     "For the shell": ("completion",),
 }
 
@@ -91,11 +92,13 @@ for _command in (
     replay,
     predict,
     serve,
+    manifest,
     quarantine,
     release,
     check,
     listing,
     alert,
+    ci,
     ui,
     completion,
 ):
