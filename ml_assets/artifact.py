@@ -5,6 +5,7 @@ It is a skops file: no pickle, and loading makes only objects of types that are 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import zipfile
@@ -123,14 +124,16 @@ def load(data: bytes, trusted: tuple[str, ...] = ()) -> Pipeline:
     import skops.io
 
     try:
-        unknown = _untrusted(data, trusted)
-        if not unknown:
-            return skops.io.loads(data, trusted=[*TRUSTED_TYPES, *trusted])
+        return skops.io.loads(data, trusted=[*TRUSTED_TYPES, *trusted])
     except Exception as error:
+        with contextlib.suppress(Exception):  # which are they? Nothing of them was made
+            if unknown := _untrusted(data, trusted):
+                raise ModelRefused(
+                    f"The stored model holds types that nobody trusted: {shortened(unknown)}."
+                ) from None
         raise ModelRefused(
             f"The stored model cannot be loaded: {type(error).__name__}: {str(error)[:200]}"
         ) from error
-    raise ModelRefused(f"The stored model holds types that nobody trusted: {shortened(unknown)}.")
 
 
 def _untrusted(data: bytes, trusted: tuple[str, ...]) -> list[str]:

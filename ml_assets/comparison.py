@@ -152,7 +152,7 @@ def _resampled(
     target: Target,
     random: np.random.Generator,
 ) -> np.ndarray:
-    losses = _row_losses(metric, truth, one, target), _row_losses(metric, truth, other, target)
+    losses = row_losses(metric, truth, one, target), row_losses(metric, truth, other, target)
     if losses[0] is not None and losses[1] is not None:
         return _bootstrap_means(metric, losses[0], losses[1], truth, random)
     if target.task != "regression" and metric not in ("roc_auc", "pr_auc"):
@@ -160,7 +160,7 @@ def _resampled(
     return _bootstrap_rows(metric, truth, one, other, target, random)
 
 
-def _row_losses(
+def row_losses(
     metric: str, truth: np.ndarray, said: Predictions, target: Target
 ) -> np.ndarray | None:
     """It returns each row's share in a metric that is a mean over rows; None for the others."""

@@ -342,7 +342,9 @@ def _csv_troubles(path: Path, declared: DatasetDeclaration, names: list[str]) ->
     try:
         yield
     except pa.ArrowInvalid as error:
-        found = re.search(r"In CSV column #(\d+): CSV conversion error to (\w+)", str(error))
+        # a reader with one thread names the row as well
+        told = r"In CSV column #(\d+): (?:Row #\d+: )?CSV conversion error to (\w+)"
+        found = re.search(told, str(error))
         names = names or list(declared.names or ()) or _header(path, declared)
         if found and found[2] != "string" and int(found[1]) < len(names):
             wider = pa.type_for_alias(_WIDER.get(found[2], "string"))

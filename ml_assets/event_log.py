@@ -1,24 +1,40 @@
-"""An event log: Dagster's record of a run on SQLite, kept by one open connection.
+"""An event log: Dagster's record of a run on this machine, kept without what makes it slow.
 
 Dagster opens its file anew for each event, and asks each time what tables and columns it has: most
 of what a run costs in which nothing changed.  Here each file stays open as long as the run goes on,
 and a commit is not flushed to the disk one by one.  Whoever looks sees each event at once, and a
 process that is killed loses none; when the power fails during a run, its last events may be
 missing.  The ledger, the lake and MLflow's store flush as ever: what was decided is not in here.
+
+What steps print goes into a file that the UI shows, and from there to the terminal: by a thread,
+where Dagster starts four processes.
 """
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from io import FileIO as Terminal
 from typing import Any
 
 import dagster as dg
+from dagster._core.execution.compute_logs import redirect_to_file
+from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     INDEX_SHARD_NAME,
     SqliteEventLogStorage,
 )
+from dagster._core.storage.local_compute_log_manager import (
+    IO_TYPE_EXTENSION,
+    LocalComputeLogManager,
+)
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster._utils import ensure_file, touch_file
 from sqlalchemy import Connection, NullPool, create_engine
+
+EVERY_SECONDS = 0.2  # what was printed is shown
 
 
 class EventLog(SqliteEventLogStorage):
@@ -81,6 +97,53 @@ class EventLog(SqliteEventLogStorage):
                 self._open.popitem()[1].close()
 
 
+class Printed(LocalComputeLogManager):
+    """What steps print, in the files that Dagster's own keeps, and on the terminal."""
+
+    @contextlib.contextmanager
+    def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
+        """It lets what is printed meanwhile go into the files of that name."""
+        with contextlib.ExitStack() as both:
+            for stream, kind in (
+                (sys.stdout, ComputeIOType.STDOUT),
+                (sys.stderr, ComputeIOType.STDERR),
+            ):
+                path = self.get_captured_local_path(log_key, IO_TYPE_EXTENSION[kind])
+                ensure_file(path)
+                both.enter_context(_shown(path, stream))
+                both.enter_context(redirect_to_file(stream, path))
+            yield CapturedLogContext(log_key)
+        touch_file(self.complete_artifact_path(log_key))
+
+
+@contextlib.contextmanager
+def _shown(path: str, stream: Any) -> Iterator[None]:
+    """It copies what comes into a file to where a stream went before, to the last line."""
+    try:
+        terminal = os.dup(stream.fileno())
+    except (OSError, ValueError):  # it is no file, as in tests
+        yield
+        return
+    done = threading.Event()
+
+    def copy() -> None:
+        with open(path, "rb") as file:
+            last = False
+            while not last:
+                last = done.wait(EVERY_SECONDS)
+                with contextlib.suppress(OSError):  # a terminal may be gone
+                    shutil.copyfileobj(file, Terminal(terminal, "wb", closefd=False))
+
+    copier = threading.Thread(target=copy, daemon=True)
+    copier.start()
+    try:
+        yield
+    finally:
+        done.set()
+        copier.join()
+        os.close(terminal)
+
+
 def keep_open(instance: dg.DagsterInstance) -> dg.DagsterInstance:
     """It lets an instance on SQLite keep its event log open; any other stays as it is."""
     kept: Any = instance
@@ -88,4 +151,8 @@ def keep_open(instance: dg.DagsterInstance) -> dg.DagsterInstance:
         log = EventLog(kept._event_storage._base_dir)
         log.register_instance(instance)
         kept._event_storage = log
+    printed: Any = instance.compute_log_manager
+    if type(printed) is LocalComputeLogManager:
+        kept._compute_log_manager = Printed(printed._base_dir)
+        kept._compute_log_manager.register_instance(instance)
     return instance

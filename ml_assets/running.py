@@ -176,9 +176,7 @@ def run(
             },
             tags=_tags(problem, otherwise),
         )
-    for waiting in stores_of(component).waiting:  # nothing was promoted
-        waiting.end()
-    stores_of(component).waiting.clear()
+    stores_of(component).let_go()
     say(f"  {'done' if result.success else 'failed'} in {time.perf_counter() - began:.1f} s\n")
     document = _document(component, run_id, watched, result.success) | {"otherwise": otherwise}
     return Outcome(_status(document, watched, result.success), document)

@@ -378,8 +378,7 @@ def score_file(
             written.
     """
     declared = scorer.declared.model_copy(update={"bad_lines": 0})
-    known = {n: _ARROW.get(k, pa.string()) for n, k in scorer.columns.items()}
-    known |= {n: pa.string() for n in known if scorer.rule(n).type == "boolean"}
+    known = read_as(scorer)
     with _aside(output) as aside:
 
         def consume(pieces: Iterator[pa.Table]) -> FileScored:
@@ -392,6 +391,12 @@ def score_file(
         lines = lines_of(path, declared, [at for at, _ in scored.wrong])
         scored.wrong = [(lines[i], reason) for i, reason in scored.wrong]
     return scored
+
+
+def read_as(scorer: Scorer) -> dict[str, pa.DataType]:
+    """It returns the types that the features have where a file is read."""
+    known = {n: _ARROW.get(k, pa.string()) for n, k in scorer.columns.items()}
+    return known | {n: pa.string() for n in known if scorer.rule(n).type == "boolean"}
 
 
 def _consumed(

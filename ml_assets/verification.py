@@ -208,27 +208,31 @@ class Waiting:
             _wait(asked, answered)
         os.close(asked)
         os.close(answered)
-        self.ask, self.answer = ask, answer
+        self.ask, self.answer, self.begun = ask, answer, b""
+
+    def begin(self, folder: Path, digest: str, trusted: tuple[str, ...] = ()) -> bytes:
+        """It asks its one question; the answer is fetched by `verify`."""
+        self.begun = _question(folder, digest, trusted)
+        with contextlib.suppress(OSError):  # it died: there will be no answer
+            os.write(self.ask, self.begun)
+        return self.begun
 
     def verify(
         self, folder: Path, digest: str, trusted: tuple[str, ...] = ()
     ) -> dict[str, Any] | None:
-        """It returns the answer of `verify`; None when the process gave none.
+        """It returns the answer of `verify`; None when the process gave none, or was asked else.
 
         Raises:
             ModelRefused: the verification refused.
         """
-        question = {"folder": str(folder), "digest": digest, "trusted": list(trusted)}
+        asked = self.begun or self.begin(folder, digest, trusted)
         text = b""
-        try:
-            os.write(self.ask, json.dumps(question).encode() + b"\n")
+        if asked == _question(folder, digest, trusted):
             while select.select([self.answer], [], [], SECONDS)[0]:
                 more = os.read(self.answer, 1 << 16)
                 text += more
                 if not more or text.endswith(b"\n"):
                     break
-        except OSError:
-            text = b""
         self.end()
         if not text.endswith(b"\n"):
             return None
@@ -245,6 +249,11 @@ class Waiting:
             os.kill(self.pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
+
+
+def _question(folder: Path, digest: str, trusted: tuple[str, ...]) -> bytes:
+    asked = {"folder": str(folder), "digest": digest, "trusted": list(trusted)}
+    return json.dumps(asked).encode() + b"\n"
 
 
 def _wait(asked: int, answered: int) -> NoReturn:

@@ -612,3 +612,55 @@ def test_inspect_says_where_the_card_is(ran: Desk, monkeypatch: pytest.MonkeyPat
 def test_inspect_refuses_what_has_no_card(ran: Desk, words: tuple[str, ...], told: str) -> None:
     assert ran.type("inspect", *words).refused(told)
     assert ran.type("inspect", *words, "--json").refused(told)
+
+
+# -------------------------------------------------------------------- nothing changed
+
+# What rows are read, fitted and drawn with, and where models are registered.
+OF_ROWS = ("numpy", "pandas", "pyarrow", "deltalake", "scipy", "sklearn", "skops", "joblib")
+OF_ROWS += ("pandera", "optuna", "matplotlib", "mlflow", "dagster_mlflow")
+
+
+def test_an_unchanged_run_reads_no_row_and_loads_no_model(
+    ran: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All answers follow from names and digests. Seen to fail when previews were read again."""
+    from ml_assets.resources import lake, table
+    from ml_assets.round import candidate, challenger, split
+
+    assert ran.type("run", "demo", "--json").status == 0
+    for module, name in (
+        (lake, "read_table"),
+        (table.StoredRows, "_read"),
+        (split, "part_rows"),
+        (candidate, "part_rows"),
+        (challenger, "load_verified"),
+        (challenger, "predict"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_, n=name: pytest.fail(f"{n} was called"))
+    again = ran.type("run", "demo", "--json")
+    assert again.status == 0, again
+    told = again.document
+    assert all(c["reused"] and not c["fitted"] for c in told["candidates"].values())
+    assert {g["name"] for g in told["gates"]} >= {"accuracy_reaches_floor", "every_gate_holds"}
+    assert all(g["passed"] for g in told["gates"] if g["severity"] == "ERROR")
+
+
+@pytest.mark.slow
+def test_an_unchanged_run_imports_none_of_the_libraries_that_rows_need(ran: Desk) -> None:
+    """Seen to fail when one module imported numpy as it was loaded."""
+    assert ran.type("run", "demo", "--json").status == 0
+    code = (
+        "import sys, json, atexit\n"
+        f"heavy = {OF_ROWS!r}\n"
+        "found = lambda: json.dump([m for m in heavy if m in sys.modules], open('found.json', 'w'))\n"
+        "atexit.register(found)\n"
+        "from ml_assets.command import main\n"
+        "main(['run', 'demo', '--json'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ran.root, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(c["reused"] for c in json.loads(done.stdout)["candidates"].values())
+    assert json.loads((ran.root / "found.json").read_text()) == []

@@ -1,5 +1,10 @@
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +17,7 @@ from ml_assets.verification import (
     GOLDEN_FILE,
     GOLDEN_ROWS,
     MODEL_FILE,
+    Waiting,
     golden,
     in_clean_process,
     load_verified,
@@ -149,3 +155,40 @@ def test_a_clean_process_gives_the_same_answer_and_the_same_refusal(tmp_path):
     assert in_clean_process(tmp_path, digest) == {"golden_rows": GOLDEN_ROWS, "digest": digest}
     with pytest.raises(ModelRefused, match="not those that were recorded: digest"):
         in_clean_process(tmp_path, "0" * 64)
+
+
+def test_a_process_that_waits_answers_as_a_new_one(tmp_path):
+    digest, _ = stored(tmp_path)
+    assert Waiting().verify(tmp_path, digest) == verify(tmp_path, digest)
+    with pytest.raises(ModelRefused, match="not those that were recorded"):
+        Waiting().verify(tmp_path, "0" * 64)
+
+
+def test_a_process_that_waits_knows_nothing_of_what_came_since(tmp_path, monkeypatch):
+    """What was loaded, patched or trusted here after it began is no help to a model there.
+
+    Seen to fail with a process that is forked when it is asked.
+    """
+    digest, _ = stored(tmp_path)
+    waiting = Waiting()
+    monkeypatch.setattr(verification, "verify", lambda *_: pytest.fail("it was asked here"))
+    monkeypatch.setattr("ml_assets.artifact.load", lambda *_: pytest.fail("it was loaded here"))
+    assert waiting.verify(tmp_path, digest) == {"golden_rows": GOLDEN_ROWS, "digest": digest}
+
+
+def test_a_process_that_waits_and_dies_gives_no_answer(tmp_path):
+    waiting = Waiting()
+    os.kill(waiting.pid, signal.SIGKILL)
+    assert waiting.verify(tmp_path, "0" * 64) is None
+    Waiting().end()
+
+
+@pytest.mark.slow
+def test_a_process_that_waits_ends_with_the_one_that_began_it():
+    code = "from ml_assets.verification import Waiting; print(Waiting().pid)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    pid, tries = int(done.stdout), 100
+    while tries and Path(f"/proc/{pid}").exists():
+        tries -= 1
+        time.sleep(0.1)
+    assert tries, "it still waits"

@@ -61,6 +61,20 @@ CATALOGUE: dict[str, str] = {
     "every_input_is_scored": "Every file that arrived to be scored could be read, and has the "
     "columns that the champion asks for.",
     "every_row_is_scored": "Every row of the files that were scored has a prediction.",
+    "live_performance_holds": "On live rows whose labels have come, the champion is not worse than on "
+    "test, beyond noise; of windows, `retrain.on_drift` says how many may be.",
+    "estimated_performance_holds": "Nor would it be on rows without labels, as far as calibrated "
+    "probabilities, or a model of its error, tell.",
+    "features_are_spread_alike": "The features of live rows are spread as those that the champion "
+    "was judged on.",
+    "answers_are_spread_alike": "So are its predictions.",
+    "inputs_are_as_in_training": "In the latest window no feature is missing more often than in "
+    "training, and none has values more often that training did not know.",
+    "predictions_keep_coming": "Live rows come about as fast as before, and none is awaited for longer "
+    "than `silence`.",
+    "labels_keep_coming": "Live rows that are older than `label_delay` have their labels.",
+    "predecessor_is_not_better": "On the first live rows of a fresh champion, the one before it would "
+    "not have done better, beyond noise.",
     "beats_the_champion": "The challenger is better than the champion on today's test rows, "
     "beyond noise. Failing it holds the promotion; it is never an error.",
 }

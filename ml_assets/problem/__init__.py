@@ -45,6 +45,7 @@ from ml_assets.problem.gates import (
     known_metric,
     word_of,
 )
+from ml_assets.problem.monitoring import Budget, DriftRule, MonitoringDeclaration, NewDataRule
 from ml_assets.problem.operation import AlertsDeclaration, LimitsDeclaration, RetrainDeclaration
 from ml_assets.problem.parameters import Parameters, parameters
 from ml_assets.problem.predictions import PredictionsDeclaration
@@ -56,12 +57,14 @@ __all__ = [
     "AlertsDeclaration",
     "BeatsBaselineGate",
     "BeatsChampionGate",
+    "Budget",
     "CandidateDeclaration",
     "ClassShareGate",
     "ColumnContract",
     "Contract",
     "DatasetDeclaration",
     "Declaration",
+    "DriftRule",
     "GateDeclaration",
     "GroupBy",
     "IntegrityGate",
@@ -69,6 +72,8 @@ __all__ = [
     "LimitsDeclaration",
     "MetricGate",
     "Mode",
+    "MonitoringDeclaration",
+    "NewDataRule",
     "Parameters",
     "PredictionsDeclaration",
     "Problem",
@@ -172,6 +177,11 @@ class Problem(Declaration):
         None,
         description="Files that are scored with the champion as they arrive.",
         examples=[{"path": "inbox/churn/*.csv", "output": "scored/churn"}],
+    )
+    monitoring: MonitoringDeclaration | None = Field(
+        None,
+        description="What is watched after deployment; `{}` for the defaults.",
+        examples=[{"window": 500, "inputs": True}],
     )
     trust: list[str] = Field(
         default_factory=list,
@@ -291,6 +301,16 @@ class Problem(Declaration):
         others = {n: c.estimator for n, c in self.contenders().items()}
         known = [n for n, estimator in others.items() if estimator not in (ENSEMBLE, BASELINE)]
         return [n for n in known if n in declared.params.get("members", known)]
+
+    def watched(self) -> MonitoringDeclaration | None:
+        """It returns what is watched of live rows: as declared, or as `retrain` needs it."""
+        if self.monitoring is not None:
+            return self.monitoring
+        retrain = self.retrain
+        asked = isinstance(retrain.on_drift, DriftRule) or isinstance(
+            retrain.on_new_data, NewDataRule
+        )
+        return MonitoringDeclaration() if asked else None
 
     def champion_gate(self) -> BeatsChampionGate:
         """It returns the declared comparison with the champion, or the default one."""

@@ -17,7 +17,7 @@ Mode = Annotated[
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def _seconds(value: Any) -> Any:
+def seconds_in(value: Any) -> Any:
     """It returns a duration like `30m` in seconds; plain numbers are seconds."""
     found = (
         re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value.strip())
@@ -33,7 +33,7 @@ def _seconds(value: Any) -> Any:
     return value
 
 
-Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
+Duration = Annotated[float, BeforeValidator(seconds_in), Field(gt=0, allow_inf_nan=False)]
 
 
 class Declaration(BaseModel):

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ml_assets.problem.declaration import Declaration, Duration
+from ml_assets.problem.monitoring import Budget, DriftRule, NewDataRule
 
 Happening = Literal[
     "run_failed",
@@ -76,10 +77,29 @@ def known_cron(text: str) -> str:
 class RetrainDeclaration(Declaration):
     """What starts a run by itself."""
 
-    on_new_data: bool = Field(
+    on_new_data: bool | NewDataRule = Field(
         True,
-        description="A sensor starts a run when a file arrives or changes, or when the upstream "
-        "asset was materialized and its checks passed.",
+        description="true: a sensor starts a run when a file arrives or changes, or when the "
+        "upstream asset was materialized and its checks passed. {min_new_rows: N}: what arrives is "
+        "brought in at once, and a run starts when so many rows are new.",
+        examples=[True, {"min_new_rows": 100}],
+    )
+    on_drift: bool | DriftRule = Field(
+        True,
+        description="A run starts when live rows drift or decay: in so many of the last windows, and "
+        "in the latest. Asked where `monitoring` is declared, or this is.",
+        examples=[{"violations": 2, "of_last": 5}],
+    )
+    cool_down: Duration = Field(
+        6 * 3600.0,
+        description="Shortest time from the last run to one that `min_new_rows` or `on_drift` starts.",
+        examples=["6h"],
+    )
+    most_runs: Budget | None = Field(
+        Budget(runs=7, per=7 * 86400.0),
+        description="How many runs of any origin there may be, for one more to be started by "
+        "`min_new_rows` or `on_drift`; null for any number.",
+        examples=[{"runs": 7, "per": "7d"}],
     )
     schedule: str | None = Field(
         None,
@@ -96,6 +116,11 @@ class RetrainDeclaration(Declaration):
         "only the dataset up to date, and the rest follows by itself when the dataset's version "
         "changed and its blocking checks passed.",
     )
+
+    @property
+    def drift_rule(self) -> DriftRule | None:
+        """How much drift starts a run; None for any."""
+        return DriftRule() if self.on_drift is True else self.on_drift or None
 
     @field_validator("schedule")
     @classmethod

@@ -25,11 +25,12 @@ class PredictionLog:
 
     Args:
         folder: where its files go.
+        seconds: a file that is so old is followed by another.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._file, self._written = -1, 0
+    def __init__(self, folder: Path, seconds: float = float("inf")) -> None:
+        self.folder, self.seconds = folder, seconds
+        self._file, self._written, self._begun = -1, 0, 0.0
         self._waiting: list[tuple[bytes, Future[None]]] = []
         self._changed, self._closing = threading.Condition(), False
         self._thread = threading.Thread(target=self._write_all, name="prediction log", daemon=True)
@@ -78,7 +79,8 @@ class PredictionLog:
                     done.set_exception(trouble)
 
     def _write(self, data: bytes) -> None:
-        if self._file < 0 or self._written > SEGMENT_BYTES:
+        old = time.monotonic() - self._begun > self.seconds
+        if self._file < 0 or old or self._written > SEGMENT_BYTES:
             self._leave()
             self._begin()
         view = memoryview(data)
@@ -91,7 +93,7 @@ class PredictionLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         name = self.folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.jsonl"
         self._file = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
-        self._written = 0
+        self._written, self._begun = 0, time.monotonic()
         handle = os.open(self.folder, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -107,6 +109,17 @@ class PredictionLog:
 def folder_of(lake: Path, problem: str) -> Path:
     """It returns where the predictions that were served of a problem are logged."""
     return lake / problem / "served"
+
+
+def inputs_folder_of(lake: Path, problem: str) -> Path:
+    """It returns where the features of served rows are kept, where that is declared."""
+    return lake / problem / "served_inputs"
+
+
+def mark_of(lake: Path, problem: str) -> list[tuple[str, int]]:
+    """It returns what changes whenever something is logged, from one cheap look."""
+    files = sorted(folder_of(lake, problem).glob("*.jsonl"))
+    return [(f.name, f.stat().st_size) for f in files]
 
 
 def read_predictions(
@@ -125,30 +138,60 @@ def read_predictions(
     """
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
-    for line in _lines(folder_of(lake, problem), since):
-        if (since is not None and line["at"] < since) or (
-            until is not None and line["at"] >= until
-        ):
-            continue
-        keys = line["keys"] or [None] * len(line["inputs"])
-        for i, (inputs, said) in enumerate(zip(line["inputs"], line["predictions"], strict=True)):
-            row = {
-                "id": f"{line['id']}-{i}",
-                "at": line["at"],
-                "model_version": line["version"],
-                "inputs": inputs,
-                "key": keys[i],
-                "prediction": said,
-            }
-            if line["probabilities"]:
-                given = zip(line["classes"], line["probabilities"][i], strict=True)
-                row |= {f"probability_{c}": p for c, p in given}
-            rows.append(row)
     names = ["id", "at", "model_version", "inputs", "key", "prediction"]
-    frame = pd.DataFrame(rows, columns=None if rows else names)
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    shares: dict[str, dict[int, float]] = {}
+    for line in _between(folder_of(lake, problem), since, until):
+        first, count = len(columns["id"]), len(line["inputs"])
+        columns["id"] += [f"{line['id']}-{i}" for i in range(count)]
+        columns["at"] += [line["at"]] * count
+        columns["model_version"] += [line["version"]] * count
+        columns["inputs"] += line["inputs"]
+        columns["key"] += line["keys"] or [None] * count
+        columns["prediction"] += line["predictions"]
+        for i, row in enumerate(line["probabilities"] or ()):
+            for name, share in zip(line["classes"], row, strict=True):
+                shares.setdefault(f"probability_{name}", {})[first + i] = share
+    frame = pd.DataFrame(columns)
+    for name, given in shares.items():
+        frame[name] = pd.Series(given, dtype="float64").reindex(frame.index)
     frame["at"] = pd.to_datetime(frame["at"].astype("float64"), unit="s", utc=True)
     return frame.sort_values("at", kind="stable", ignore_index=True)
+
+
+def read_inputs(
+    lake: Path, problem: str, since: float | None = None, until: float | None = None
+) -> Iterator[dict[str, Any]]:
+    """It gives the features of served rows, request by request: `id`, `at`, `version`, `columns`.
+
+    Args:
+        lake: the lake's folder.
+        problem: the problem's name.
+        since: only what was answered from then on, in seconds since 1970.
+        until: only what was answered before, in seconds since 1970.
+    """
+    yield from _between(inputs_folder_of(lake, problem), since, until)
+
+
+def forget_inputs(lake: Path, problem: str, before: float) -> int:
+    """It removes files of features that were last written before a time; it returns how many.
+
+    Args:
+        lake: the lake's folder.
+        problem: the problem's name.
+        before: in seconds since 1970.
+    """
+    old = [f for f in inputs_folder_of(lake, problem).glob("*.jsonl") if f.stat().st_mtime < before]
+    for file in old:
+        file.unlink(missing_ok=True)
+    return len(old)
+
+
+def _between(folder: Path, since: float | None, until: float | None) -> Iterator[dict[str, Any]]:
+    for line in _lines(folder, since):
+        early = since is not None and line["at"] < since
+        if not early and (until is None or line["at"] < until):
+            yield line
 
 
 def _lines(folder: Path, since: float | None) -> Iterator[dict[str, Any]]:

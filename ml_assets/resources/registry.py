@@ -107,6 +107,14 @@ class Registry:
             self._opened["client"] = mlflow.MlflowClient(self.uri, self.uri)
         return self._opened["client"]
 
+    def make_ready(self) -> None:
+        """It imports what writing needs, and opens the store, ahead of whoever writes first."""
+        assert self.client  # before anything of MLflow is imported: its settings are ours
+        if self.uri.startswith("sqlite"):
+            import mlflow.store.model_registry.sqlalchemy_store
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+        _dagster_mlflow()
+
     def _file(self) -> MlflowFile | None:
         """It returns MLflow's SQLite file, where it is one and there: to look needs no MLflow."""
         file = Path(self.uri.removeprefix("sqlite:///"))

@@ -34,6 +34,11 @@ class Stores:
     fits: "dict[str, Future[Any]]" = field(default_factory=dict, repr=False, compare=False)
     waiting: list[Waiting] = field(default_factory=list, repr=False, compare=False)
 
+    def let_go(self) -> None:
+        """It ends the process that waits, when nothing was promoted and so nobody asked it."""
+        while self.waiting:
+            self.waiting.pop().end()
+
 
 @functools.cache
 def open_stores(home: Home) -> Stores:

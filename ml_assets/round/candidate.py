@@ -1,8 +1,10 @@
 """The candidates of a round: each fitted once for its train rows, declaration and code."""
 
+import contextlib
 import functools
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -148,9 +150,20 @@ def _fit_together(round_: Round, split: SplitMade) -> None:
         return
     for part in ("train", "validation"):  # read once, and not by each thread
         part_rows(round_, split, part)
+    ready = threading.Thread(target=_make_ready, args=(round_,))
+    ready.start()
     with ThreadPoolExecutor(min(len(todo), os.cpu_count() or 1, MOST_AT_ONCE)) as pool:
         for key, (name, declared) in todo.items():
             fits[key] = pool.submit(_fitting, round_, name, declared, split)
+    ready.join()
+
+
+def _make_ready(round_: Round) -> None:
+    """It imports what comes after the fits, while they leave Python to others."""
+    with contextlib.suppress(Exception):  # whoever needs it next says what is wrong with it
+        round_.stores.registry.make_ready()
+        import matplotlib.backends.backend_agg
+        import matplotlib.figure  # noqa: F401
 
 
 def fit_with_members(round_: Round, name: str, split: SplitMade) -> Entry:

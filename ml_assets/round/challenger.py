@@ -250,7 +250,7 @@ def _registered(round_: Round, evaluated: EvaluationMade, model: Callable[[], An
         "model_digest": card["model_digest"],
         "dagster_run_id": round_.run.run_id,
     }
-    return registry.register(
+    version = registry.register(
         problem.name,
         leader.facts["mlflow_run"],
         name,
@@ -260,3 +260,6 @@ def _registered(round_: Round, evaluated: EvaluationMade, model: Callable[[], An
         [*TRUSTED_TYPES, *problem.trust],
         tags,
     )
+    for waiting in round_.stores.waiting:  # it verifies while the gates are asked
+        waiting.begin(version.folder, version.digest, tuple(problem.trust))
+    return version

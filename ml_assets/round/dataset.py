@@ -280,7 +280,7 @@ def current_dataset(round_: Round) -> tuple[Entry, Profile]:
     if version is None:
         entry = round_.stores.lake.current(problem.name, "dataset")
     else:
-        entry = _of_version(round_, version)
+        entry = dataset_version(round_, version)
     if entry.facts["reading"] != _seeing(round_):
         raise NotMaterialized(
             f"{problem.name}/dataset was read under another declaration. Materialize it again."
@@ -288,7 +288,16 @@ def current_dataset(round_: Round) -> tuple[Entry, Profile]:
     return entry, Profile.from_record(entry.json(PROFILE))
 
 
-def _of_version(round_: Round, version: str) -> Entry:
+def dataset_version(round_: Round, version: str) -> Entry:
+    """It returns an earlier version of the dataset.
+
+    Args:
+        round_: problem and stores.
+        version: the first digits of its digest.
+
+    Raises:
+        NotMaterialized: there is none, or several begin so.
+    """
     name = round_.problem.name
     there = round_.stores.lake.entries(name, "dataset")
     found = {e.digest: e for e in there if e.digest.startswith(version)}

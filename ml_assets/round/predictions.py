@@ -186,6 +186,13 @@ def make_predictions(round_: Round) -> PredictionsMade:
     )
 
 
+def scored_files(round_: Round) -> list[ScoredFile]:
+    """It returns every file of predictions that was made, by whichever version, oldest first."""
+    noted = round_.stores.lake.noted(round_.problem.name, "scored") or {"files": {}}
+    # notes of before know the newest of each name only
+    return [ScoredFile(**f) for f in noted.get("outputs", noted["files"].values())]
+
+
 class _Work:
     """The files of one round, taken one after the other."""
 
@@ -197,6 +204,7 @@ class _Work:
         self.unseen: Counter[str] = Counter()
         noted = round_.stores.lake.noted(round_.problem.name, "scored") or {"files": {}}
         self.known = {n: ScoredFile(**f) for n, f in noted["files"].items()}
+        self.outputs = {f.output: f for f in scored_files(round_)}
         self._scorer: Scorer | None = None
 
     def take(self, arrival: Arrival) -> None:
@@ -216,8 +224,11 @@ class _Work:
             if arrival.remote and path is not None:
                 path.unlink(missing_ok=True)
         self.known[arrival.name] = file
+        self.outputs.setdefault(file.output, file)
         files = {n: asdict(f) for n, f in self.known.items()}
-        self.round.stores.lake.note(self.round.problem.name, "scored", {"files": files})
+        outputs = [asdict(f) for f in self.outputs.values()]
+        note = {"files": files, "outputs": outputs}
+        self.round.stores.lake.note(self.round.problem.name, "scored", note)
 
     def _is_done(self, file: ScoredFile) -> bool:
         assert self.declared is not None

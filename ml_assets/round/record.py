@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ml_assets import candidate as candidates
 from ml_assets.digest import digest_of
 from ml_assets.problem import Problem, parts_of
@@ -35,6 +37,17 @@ def keep_record(round_: Round, split: SplitMade) -> str:
 
         round_.put("record", key, write)
     return key
+
+
+def declared_in(round_: Round, entry: dict[str, Any]) -> Problem | None:
+    """It returns the declaration that a version was made by; None where it does not hold any more."""
+    record = round_.find("record", str(entry.get("record")))
+    if record is None:
+        return None
+    try:
+        return Problem(**record.json(CONFIG)["config"])
+    except ValidationError:
+        return None
 
 
 def environment(problem: Problem) -> dict[str, str]:

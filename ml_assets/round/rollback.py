@@ -9,7 +9,9 @@ from ml_assets.round import Round
 from ml_assets.verification import in_clean_process
 
 
-def roll_back(round_: Round, to: int | None, why: str) -> dict[str, Any]:
+def roll_back(
+    round_: Round, to: int | None, why: str, meant: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """It makes an earlier champion the champion again, and returns the ledger's entry of that.
 
     The version is loaded in a clean process (digest, types, columns, golden predictions) before
@@ -19,6 +21,7 @@ def roll_back(round_: Round, to: int | None, why: str) -> dict[str, Any]:
         round_: problem, stores, and who asks.
         to: the version; None for the champion before this one.
         why: the reason, kept in the ledger.
+        meant: the ledger's entry of the champion that is to go; None for whoever it is.
 
     Raises:
         PromotionRefused: there is no such earlier champion, no reason, or the champion changed
@@ -29,6 +32,8 @@ def roll_back(round_: Round, to: int | None, why: str) -> dict[str, Any]:
     if not why.strip():
         raise PromotionRefused("A rollback needs a reason: --why TEXT.")
     before = stores.ledger.champion(name)
+    if meant is not None and before != meant:
+        raise _changed(name, meant["version"])
     target = _target(stores.ledger.entries(name), before, to, name)
     version = stores.registry.version(name, target["version"])
     in_clean_process(version.folder, target["digest"], tuple(round_.problem.trust))
@@ -47,13 +52,17 @@ def roll_back(round_: Round, to: int | None, why: str) -> dict[str, Any]:
     }
     with stores.ledger.deciding(name) as deciding:
         if stores.ledger.champion(name) != before:
-            raise PromotionRefused(
-                f"The champion of {name} changed while version {target['version']} was being "
-                "verified. Look at `ml-assets status`, and ask again if it is still meant."
-            )
+            raise _changed(name, target["version"])
         written = deciding.append(entry)
         stores.registry.point(name, CHAMPION, target["version"])
     return written
+
+
+def _changed(name: str, version: int) -> PromotionRefused:
+    return PromotionRefused(
+        f"The champion of {name} changed while version {version} was being verified. Look at "
+        "`ml-assets status`, and ask again if it is still meant."
+    )
 
 
 def _target(

@@ -56,6 +56,7 @@ class Answer:
         line: the line for the prediction log.
         rows: how many rows it scores.
         unseen: values that the contract does not name, by column.
+        inputs: the line of its features, where they are kept.
     """
 
     body: bytes
@@ -63,10 +64,21 @@ class Answer:
     line: bytes
     rows: int
     unseen: dict[str, int]
+    inputs: bytes = b""
 
 
-def answer(scorer: Scorer, kind: str, accept: str, body: bytes, mlflow: bool) -> Answer:
+def answer(
+    scorer: Scorer, kind: str, accept: str, body: bytes, mlflow: bool, keep: bool = False
+) -> Answer:
     """It answers a request's body.
+
+    Args:
+        scorer: the version that answers.
+        kind: the body's content type.
+        accept: the content types that the client takes.
+        body: the request's body.
+        mlflow: it is in MLflow's scoring protocol.
+        keep: the features are to be kept.
 
     Raises:
         RequestRefused: it cannot be read, or a row cannot be scored.
@@ -79,6 +91,7 @@ def answer(scorer: Scorer, kind: str, accept: str, body: bytes, mlflow: bool) ->
     name, now = uuid.uuid4().hex, time.time()
     line, values, shares = _logged(scorer, asked, said, name, now)
     counted = unseen(scorer, asked.features)
+    kept = _kept(scorer, asked, name, now) if keep else b""
     if mlflow:
         document: dict[str, Any] = {"predictions": values}
     elif kind.startswith(ARROW) and JSON not in accept:
@@ -87,7 +100,7 @@ def answer(scorer: Scorer, kind: str, accept: str, body: bytes, mlflow: bool) ->
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, told.schema) as stream:
             stream.write_table(told)
-        return Answer(sink.getvalue().to_pybytes(), ARROW, line, len(values), counted)
+        return Answer(sink.getvalue().to_pybytes(), ARROW, line, len(values), counted, kept)
     else:
         document = {
             "id": name,
@@ -101,7 +114,7 @@ def answer(scorer: Scorer, kind: str, accept: str, body: bytes, mlflow: bool) ->
             document["probabilities"] = [dict(zip(names, s, strict=True)) for s in shares]
         if asked.ignored:
             document["ignored"] = asked.ignored
-    return Answer(json.dumps(document).encode(), JSON, line, len(values), counted)
+    return Answer(json.dumps(document).encode(), JSON, line, len(values), counted, kept)
 
 
 def _logged(
@@ -123,6 +136,17 @@ def _logged(
     return json.dumps(line).encode() + b"\n", values, shares
 
 
+def _kept(scorer: Scorer, asked: Asked, name: str, now: float) -> bytes:
+    """It returns the line of a request's features, column by column; dates are nanoseconds."""
+    columns = {}
+    for column in scorer.columns:
+        values = asked.features[column].to_numpy()
+        values = values.astype("int64") if values.dtype.kind == "M" else values
+        columns[column] = values.tolist()
+    line = {"id": name, "at": now, "version": scorer.version, "columns": columns}
+    return json.dumps(line).encode() + b"\n"
+
+
 def refused(error: RequestRefused) -> Response:
     """It returns the answer to a request that is refused."""
     told = {"error": {"code": error.code, "message": str(error), "where": error.where}}
@@ -136,6 +160,7 @@ def application(
     log: PredictionLog,
     token: str | None = None,
     limits: Limits = Limits(),
+    inputs: PredictionLog | None = None,
 ) -> FastAPI:
     """It returns the web application of a served champion.
 
@@ -144,32 +169,32 @@ def application(
         log: where answers go first.
         token: what a request must bear; None for no token.
         limits: what a request may cost.
+        inputs: where features go, with nobody waiting for it; None to keep none.
     """
     pool, metrics = ThreadPoolExecutor(THREADS, "predict"), Metrics()
 
-    @contextlib.asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        watching = asyncio.create_task(_watch(served))
-        try:
-            yield
-        finally:
-            watching.cancel()
-            pool.shutdown(wait=False, cancel_futures=True)
-            await asyncio.to_thread(log.close)
-
-    app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
+    logs = [log] if inputs is None else [log, inputs]
+    app = FastAPI(
+        lifespan=lambda _: _life(served, pool, logs),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
     _add_looks(app, served, metrics, token)
 
     async def scored(request: Request, mlflow: bool) -> Response:
         scorer = served.scorer
         kind, accept = (request.headers.get(h, "") for h in ("content-type", "accept"))
-        made = await _within(request, pool, metrics, limits, scorer, (kind, accept, mlflow))
+        how = kind, accept, mlflow, inputs is not None
+        made = await _within(request, pool, metrics, limits, scorer, how)
         try:
             await asyncio.wrap_future(log.append(made.line))
         except OSError as error:
             _log.error("the prediction log cannot be written: %s", error)
             told = "The prediction log cannot be written, and nothing is answered without it."
             raise refusal(503, "not_logged", told) from None
+        if inputs is not None:
+            inputs.append(made.inputs)  # an answer does not wait for it
         metrics.rows[scorer.version] += made.rows
         metrics.unseen.update(made.unseen)
         return Response(made.body, 200, {"x-model-version": str(scorer.version)}, made.kind)
@@ -187,6 +212,20 @@ def application(
     return app
 
 
+@contextlib.asynccontextmanager
+async def _life(
+    served: ServedChampion, pool: ThreadPoolExecutor, logs: list[PredictionLog]
+) -> AsyncIterator[None]:
+    watching = asyncio.create_task(_watch(served))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        pool.shutdown(wait=False, cancel_futures=True)
+        for log in logs:
+            await asyncio.to_thread(log.close)
+
+
 async def _watch(served: ServedChampion) -> None:
     while True:
         await asyncio.sleep(LOOKS_EVERY)
@@ -199,7 +238,7 @@ async def _within(
     metrics: Metrics,
     limits: Limits,
     scorer: Scorer,
-    how: tuple[str, str, bool],
+    how: tuple[str, str, bool, bool],
 ) -> Answer:
     """It reads the body and computes the answer, within the limits.
 
@@ -208,7 +247,7 @@ async def _within(
     """
     if metrics.under_way > MOST_WAITING:
         raise refusal(503, "busy", "Too many requests are under way. Come again.")
-    kind, accept, mlflow = how
+    kind, accept, mlflow, keep = how
     until = asyncio.get_running_loop().time() + limits.seconds
     try:
         async with asyncio.timeout_at(until):
@@ -219,7 +258,8 @@ async def _within(
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout_at(until):
-            return await loop.run_in_executor(pool, answer, scorer, kind, accept, body, mlflow)
+            asked = (scorer, kind, accept, body, mlflow, keep)
+            return await loop.run_in_executor(pool, answer, *asked)
     except TimeoutError:
         told = f"It was not answered within {limits.seconds:g} s. Send fewer rows at once."
         raise refusal(504, "too_slow", told) from None

@@ -10,12 +10,13 @@ from typing import Any
 
 from ml_assets.errors import DeclarationError
 from ml_assets.problem import Problem
-from ml_assets.resources.prediction_log import PredictionLog, folder_of
+from ml_assets.resources.prediction_log import PredictionLog, folder_of, inputs_folder_of
 from ml_assets.resources.stores import Stores
 from ml_assets.serving.champion import ServedChampion
 
 GRACE_SECONDS = 30  # what is under way may take so long after somebody ended the server
 KEPT_ALIVE_SECONDS = 75
+DAY = 86400.0  # seconds
 
 
 def token_of(host: str, variable: str | None) -> str | None:
@@ -99,8 +100,11 @@ def serve(
 
     served = ServedChampion.load(problem, stores)
     log = PredictionLog(folder_of(stores.lake.root, problem.name))
+    inputs = None
+    if problem.monitoring is not None and problem.monitoring.inputs:
+        inputs = PredictionLog(inputs_folder_of(stores.lake.root, problem.name), DAY)
     logging.getLogger("ml_assets.serving").addHandler(logging.StreamHandler())
-    app = application(served, log, token, Limits(**limits))
+    app = application(served, log, token, Limits(**limits), inputs)
     config = uvicorn.Config(
         app,
         log_level="warning",

@@ -13,7 +13,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from ml_assets.problem import Problem
-from ml_assets.resources.prediction_log import PredictionLog, folder_of, read_predictions
+from ml_assets.resources.prediction_log import (
+    PredictionLog,
+    folder_of,
+    inputs_folder_of,
+    read_inputs,
+    read_predictions,
+)
 from ml_assets.scoring import Scorer
 from ml_assets.serving import application as web
 from ml_assets.serving.application import Limits, application
@@ -348,3 +354,24 @@ def test_amounts_have_no_probabilities(tmp_path: Path):
     assert all(isinstance(v, float) for v in told["predictions"])
     assert "probabilities" not in told
     assert made.logged()["prediction"].tolist() == told["predictions"]
+
+
+def test_features_are_kept_only_where_that_is_declared(tmp_path: Path):
+    body = {"rows": records(3)}
+    plain = counter(tmp_path / "plain", scorer(key="id"))
+    assert plain.post("/predict", body).status_code == 200
+    assert not inputs_folder_of(plain.lake, "demo").exists()
+    plain.log.close()
+    kept = PredictionLog(inputs_folder_of(tmp_path, "demo"))
+    desk = counter(tmp_path, scorer(key="id"), inputs=kept)
+    said = desk.post("/predict", body).json()
+    kept.close()
+    desk.log.close()
+
+    [line] = list(read_inputs(tmp_path, "demo"))
+
+    assert (line["id"], line["version"]) == (said["id"], desk.scorer.version)
+    assert list(line["columns"]) == list(desk.scorer.columns)
+    assert {len(values) for values in line["columns"].values()} == {3}
+    file = next(inputs_folder_of(tmp_path, "demo").iterdir())
+    assert file.stat().st_mode & 0o077 == 0

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from ml_assets.components.ml_problem.assets import RESOURCE, build_assets
 from ml_assets.components.ml_problem.decisions import build_approvals, build_decisions
 from ml_assets.components.ml_problem.job import build_job, build_variants
+from ml_assets.components.ml_problem.monitoring import build_monitoring
 from ml_assets.components.ml_problem.parameters import build_parameters, resource_of
 from ml_assets.components.ml_problem.predictions import build_predictions
 from ml_assets.components.ml_problem.scaffolder import MLProblemScaffolder
@@ -93,6 +94,11 @@ class MLProblem(dg.Component):
             assets.append(scoring)
             jobs.append(scorer.job)
             sensors.append(scorer)
+        if self.problem.watched() is not None:
+            watching, watcher, retrainer = build_monitoring(self.problem, self.folder, stores, job)
+            assets += watching
+            jobs.append(watcher.job)
+            sensors += [watcher, retrainer]
         if self.problem.promotion.mode == "approval":
             sensors.append(build_approvals(self.problem, decisions[-1], stores))
         made = dg.Definitions(

@@ -18,6 +18,8 @@ PRELOADED = [
 ]
 MOST_STEPS_AT_ONCE = 2
 MAX_RUNTIME = "dagster/max_runtime"  # kept by Dagster's run monitoring
+# The assets that watch live rows, and decide what follows.
+WATCHING = ["monitoring", "rollback_decision", "retrain_decision"]
 
 
 def forked() -> dg.ExecutorDefinition:
@@ -29,11 +31,14 @@ def forked() -> dg.ExecutorDefinition:
 
 
 def _up_to_production(problem: Problem) -> dg.AssetSelection:
-    """It returns all assets but the predictions: their files are no reason for a red round."""
+    """It returns all assets but those of after deployment: they are no reason for a red round."""
+    after = [] if problem.predictions is None else ["predictions"]
+    after += WATCHING if problem.watched() is not None else []
     all_assets = dg.AssetSelection.key_prefixes([problem.name])
-    if problem.predictions is None:
+    if not after:
         return all_assets
-    return all_assets - dg.AssetSelection.assets(dg.AssetKey([problem.name, "predictions"]))
+    keys = [dg.AssetKey([problem.name, name]) for name in after]
+    return all_assets - dg.AssetSelection.assets(*keys)
 
 
 def build_job(problem: Problem) -> Any:

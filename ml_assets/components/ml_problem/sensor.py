@@ -23,7 +23,7 @@ def build_sensor(problem: Problem, job: Any, stores: Stores) -> dg.SensorDefinit
     """It returns what watches a problem's source; None where nothing can be watched."""
     if problem.dataset.path is None and problem.dataset.asset is None:
         return None
-    on = problem.retrain.on_new_data
+    on = problem.retrain.on_new_data is True or brings_in_only(problem)
     watch = _files if problem.dataset.path is not None else _upstream
 
     @dg.sensor(
@@ -31,13 +31,22 @@ def build_sensor(problem: Problem, job: Any, stores: Stores) -> dg.SensorDefinit
         job=job,
         minimum_interval_seconds=EVERY_SECONDS,
         default_status=STATUS.RUNNING if on else STATUS.STOPPED,
-        description=f"A run of {problem.name} when `{problem.dataset.source}` has something new.",
+        description=f"{'Brings in' if brings_in_only(problem) else f'A run of {problem.name}'} "
+        f"when `{problem.dataset.source}` has something new.",
         tags={"ml_assets/problem": problem.name},
     )
     def new_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         return watch(context, problem, stores)
 
     return new_data
+
+
+def brings_in_only(problem: Problem) -> bool:
+    """It says whether what arrives is only brought in, and something else decides about a run.
+
+    So it is where live rows are watched, for their labels arrive with it.
+    """
+    return problem.watched() is not None and problem.retrain.on_new_data is not True
 
 
 def _files(
@@ -60,8 +69,8 @@ def _files(
         return dg.SensorResult(skip_reason=told, cursor=here)
     if found.waiting and any("moment ago" in why for why in found.waiting.values()):
         return dg.SkipReason(f"Something is still being written.{waiting}")
-    before = _current(problem, stores)
-    return request(context, problem.name, here, before, f"{len(found.arrived):,} files")
+    before, what = _current(problem, stores), f"{len(found.arrived):,} files"
+    return request(context, problem.name, here, before, what, _only(problem))
 
 
 def _upstream(
@@ -82,7 +91,16 @@ def _upstream(
     failed = failed_checks(context, key, event.run_id, event.timestamp)
     if failed:
         return dg.SkipReason(f"{shown}: its checks did not pass: {', '.join(failed[:5])}.")
-    return request(context, problem.name, here, _current(problem, stores), shown)
+    before = _current(problem, stores)
+    return request(context, problem.name, here, before, shown, _only(problem))
+
+
+def _only(problem: Problem) -> list[dg.AssetKey] | None:
+    """It returns the assets that something new is brought in by; None for all."""
+    if not brings_in_only(problem):
+        return None
+    names = ["dataset", *(["quarantine"] if problem.dataset.is_landing else [])]
+    return [dg.AssetKey([problem.name, name]) for name in names]
 
 
 def failed_checks(
@@ -123,7 +141,12 @@ def _current(problem: Problem, stores: Stores) -> str:
 
 
 def request(
-    context: dg.SensorEvaluationContext, job: str, here: str, before: str, what: str
+    context: dg.SensorEvaluationContext,
+    job: str,
+    here: str,
+    before: str,
+    what: str,
+    only: list[dg.AssetKey] | None = None,
 ) -> dg.SensorResult | dg.SkipReason:
     """It asks for a run, named by what is there and by the version that it is to replace.
 
@@ -133,6 +156,7 @@ def request(
         here: the name of what is there.
         before: the version that is to be replaced, or that is to work.
         what: what is there, in words.
+        only: the assets that are to be made; None for all of the job.
     """
     # a run that died before it looked is asked for again, a few times
     asked = dg.RunsFilter(job_name=job, tags={LOOKS_AT: here})
@@ -144,5 +168,5 @@ def request(
         return dg.SensorResult(skip_reason=told, cursor=here)
     context.log.info(f"{what}: something is new.")
     key = digest_of(job, here, before, len(runs))
-    request = dg.RunRequest(run_key=key, tags={LOOKS_AT: here})
+    request = dg.RunRequest(run_key=key, tags={LOOKS_AT: here}, asset_selection=only)
     return dg.SensorResult(run_requests=[request], cursor=here)
