@@ -141,6 +141,13 @@ def status_text(shown: dict[str, Any]) -> str:
         lines.append(f"            on test: {metrics}")
     else:
         lines.append("  champion  none")
+    if tried := shown["canary"]:
+        part = f"{tried['share']:.0%} of the rows" if tried["share"] else "as a shadow"
+        looks = f"{tried['looks']} looks" if tried["looks"] != 1 else "1 look"
+        lines.append(
+            f"  canary    version {tried['version']} ({tried['candidate']}), {part}, since "
+            f"{tried['since']} until {tried['until']} at the latest; {looks} so far"
+        )
     lines.append(
         f"  dataset   {dataset['version']}, read {dataset['read_at']} from {dataset['source']}"
         if dataset
@@ -176,6 +183,14 @@ def rollback_text(name: str, entry: dict[str, Any]) -> str:
     return (
         f"{name}: version {entry['version']} ({entry['candidate']}) was verified and serves again, "
         f"in place of version {entry['previous']}.\nReason: {entry['reason']}"
+    )
+
+
+def withdrawal_text(name: str, entry: dict[str, Any]) -> str:
+    """It returns what withdrawing a canary did, for people."""
+    return (
+        f"{name}: version {entry['version']} ({entry['candidate']}) is no canary any more; the champion "
+        f"answers all rows.\nReason: {entry['reason']}"
     )
 
 

@@ -265,7 +265,6 @@ def _document(
         }
         for c in watched.checked
     ]
-    decisions = [g for g in gates if g["name"] == "beats_the_champion"]
     promoted = "production_model" in watched.materialized
     evaluation = watched.materialized.get("evaluation", {})
     return {
@@ -286,9 +285,7 @@ def _document(
         "gates": gates,
         "decision": {
             "promoted": promoted,
-            "reason": decisions[-1]["reason"]
-            if decisions and success
-            else _why_undecided(watched, gates),
+            "reason": _reason(watched, gates, success),
         },
         "champion": champion(problem.name, stores),
         "errors": {step: message for step, (_, message) in watched.failed.items()},
@@ -298,6 +295,15 @@ def _document(
             f"{stores.registry.ui}/#/models/{problem.name}",
         ],
     }
+
+
+def _reason(watched: Watched, gates: list[dict[str, Any]], success: bool) -> str:
+    """It returns why the champion changed, or did not."""
+    canary = watched.materialized.get("canary", {})
+    if canary.get("event") == "promotion":
+        return f"Version {canary['version']}, the canary: {canary['reason']}"
+    decisions = [g for g in gates if g["name"] == "beats_the_champion"]
+    return decisions[-1]["reason"] if decisions and success else _why_undecided(watched, gates)
 
 
 def _candidates(

@@ -6,7 +6,7 @@ No row is dropped: one that cannot be scored keeps its place, with the reason an
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -305,7 +305,13 @@ def unseen(scorer: Scorer, features: pd.DataFrame) -> dict[str, int]:
     return found
 
 
-def as_table(scorer: Scorer, said: Said, at: str, key: pa.ChunkedArray | None = None) -> pa.Table:
+def as_table(
+    scorer: Scorer,
+    said: Said,
+    at: str,
+    key: pa.ChunkedArray | None = None,
+    versions: np.ndarray | None = None,
+) -> pa.Table:
     """It returns predictions with their stamps, one row for each row.
 
     Args:
@@ -313,6 +319,7 @@ def as_table(scorer: Scorer, said: Said, at: str, key: pa.ChunkedArray | None = 
         said: what it said.
         at: when, in UTC, as ISO 8601.
         key: the rows' keys.
+        versions: who answered each row, where that is not the version alone.
     """
     count, columns = len(said.values), dict[str, Any]()
     if key is not None:
@@ -324,7 +331,8 @@ def as_table(scorer: Scorer, said: Said, at: str, key: pa.ChunkedArray | None = 
             given = np.full((count, len(scorer.classes)), np.nan)
         for i, name in enumerate(scorer.classes):
             columns[f"probability_{name}"] = pa.array(given[:, i], pa.float64(), from_pandas=True)
-    columns["model_version"] = pa.array(np.full(count, scorer.version))
+    answered = np.full(count, scorer.version) if versions is None else versions
+    columns["model_version"] = pa.array(answered)
     columns["scored_at"] = pa.array([at] * count, pa.string())
     reasons = [said.wrong.get(i) for i in range(count)] if said.wrong else [None] * count
     columns["wrong"] = pa.array(reasons, pa.string())
@@ -359,8 +367,18 @@ class FileScored:
     unseen: Counter[str] = field(default_factory=Counter)
 
 
+# What lets another version answer some rows of a piece: given the rows, their features and what was
+# said of them, it changes that, and returns who answered each row; None for the version alone.
+Share = Callable[[pa.Table, pd.DataFrame, Said], np.ndarray | None]
+
+
 def score_file(
-    scorer: Scorer, path: Path, output: Path, at: str, digest: str | None = None
+    scorer: Scorer,
+    path: Path,
+    output: Path,
+    at: str,
+    digest: str | None = None,
+    share: Share | None = None,
 ) -> FileScored:
     """It scores a file, piece by piece, and publishes the predictions in one atomic step.
 
@@ -372,6 +390,7 @@ def score_file(
         output: where the predictions go: csv, csv.gz or parquet, by its ending.
         at: when that is, in UTC, as ISO 8601.
         digest: SHA-256 that the file's bytes must have.
+        share: what lets another version answer some rows.
 
     Raises:
         DatasetError: the file cannot be read, lacks features, or has other bytes; nothing was
@@ -382,7 +401,7 @@ def score_file(
     with _aside(output) as aside:
 
         def consume(pieces: Iterator[pa.Table]) -> FileScored:
-            return _consumed(scorer, pieces, path, aside, at)
+            return _consumed(scorer, pieces, path, aside, at, share)
 
         scored, seen = read_through(path, declared, known, consume)
         scored.digest = seen.digest
@@ -400,7 +419,12 @@ def read_as(scorer: Scorer) -> dict[str, pa.DataType]:
 
 
 def _consumed(
-    scorer: Scorer, pieces: Iterator[pa.Table], path: Path, aside: Path, at: str
+    scorer: Scorer,
+    pieces: Iterator[pa.Table],
+    path: Path,
+    aside: Path,
+    at: str,
+    share: Share | None,
 ) -> FileScored:
     scored, writer = FileScored(), None
     try:
@@ -413,7 +437,8 @@ def _consumed(
                 said = said_of(scorer, features, wrong)
                 key = scorer.declared.key
                 keys = few.column(key) if key is not None and key in few.column_names else None
-                table = as_table(scorer, said, at, keys)
+                who = share(few, features, said) if share is not None else None
+                table = as_table(scorer, said, at, keys, who)
                 writer = writer or _writer(aside, table.schema)
                 writer.write_table(table)
                 room = MOST_TOLD - len(scored.wrong)

@@ -15,7 +15,7 @@ from ml_assets.problem.candidate import TRANSFORMS
 from ml_assets.problem.gates import CustomGate
 from ml_assets.provided import Kind, locate_part
 from ml_assets.resources.home import Home, find_home
-from ml_assets.resources.ledger import MAKES_CHAMPION
+from ml_assets.resources.ledger import DECISIONS, MAKES_CHAMPION, under_way
 from ml_assets.resources.stores import Stores, open_stores
 
 if TYPE_CHECKING:
@@ -45,6 +45,25 @@ def champion(problem: str, stores: Stores) -> dict[str, Any] | None:
     }
 
 
+def canary(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """It returns what a history says of the canary under way, or None."""
+    found = under_way(entries)
+    if not found:
+        return None
+    start, looks = found[0], found[1:]
+    terms = start["terms"]
+    return {
+        "version": start["version"],
+        "candidate": start["candidate"],
+        "share": terms["share"],
+        "since": _time(start["at"]),
+        "until": _time(start["at"] + terms["longest"]),
+        "looks": len(looks),
+        "rows": looks[-1]["rows"] if looks else None,
+        "reason": found[-1]["reason"],
+    }
+
+
 def stores_of(component: "MLProblem") -> Stores:
     """It returns the stores that a problem's assets use."""
     return open_stores(find_home(component.root))
@@ -58,9 +77,7 @@ def status(component: "MLProblem", home: Home) -> dict[str, Any]:
     """It returns a problem's champion, dataset and last decision."""
     problem, stores = component.problem, stores_of(component)
     entries = stores.ledger.entries(problem.name)
-    last = next(
-        (e for e in reversed(entries) if e["event"] in ("promotion", "hold", "rollback")), None
-    )
+    last = next((e for e in reversed(entries) if e["event"] in DECISIONS), None)
     try:
         current = stores.lake.current(problem.name, "dataset")
         dataset = {
@@ -73,6 +90,7 @@ def status(component: "MLProblem", home: Home) -> dict[str, Any]:
     return {
         "problem": problem.name,
         "champion": champion(problem.name, stores),
+        "canary": canary(entries),
         "dataset": dataset,
         "last_decision": last
         and {
@@ -229,12 +247,45 @@ def approve(
         ModelRefused: the version is not what was recorded.
     """
     from ml_assets.components.ml_problem.decisions import changed
-    from ml_assets.round.production import approve as approved
+    from ml_assets.round.production import approval
 
-    made = approved(_asked(component, "approve"), version, why)
-    assert made.champion is not None
-    instance.report_runless_asset_event(changed(component.problem.name, made.champion, "Approved"))
-    return made.champion
+    entry = approval(_asked(component, "approve"), version, why)
+    instance.report_runless_asset_event(changed(component.problem.name, entry, "Approved"))
+    return entry
+
+
+def manifests(component: "MLProblem", storage_uri: str | None) -> list[dict[str, Any]]:
+    """It returns what KServe is told to serve: the champion, and then the canary, if there is one.
+
+    Raises:
+        NotMaterialized: there is no champion.
+        DeclarationError: the versions are where no cluster reaches them.
+        ModelRefused: the registry has no such version.
+    """
+    from ml_assets.manifest import location, percent_of, service
+    from ml_assets.round.predictions import canary_entry, scoring_entry
+
+    problem, stores = component.problem, stores_of(component)
+    tried = canary_entry(problem, stores)
+    told = []
+    for entry in [scoring_entry(problem.name, stores), *([tried] if tried else [])]:
+        version = stores.registry.version(problem.name, entry["version"])
+        tags = {**version.tags, "version": str(version.number)}
+        uri = location(tags, stores.registry.location(version), storage_uri)
+        percent = percent_of(entry["terms"]["share"]) if entry is tried else None
+        told.append(service(problem.name, version.number, entry["digest"], uri, percent))
+    return told
+
+
+def withdraw_canary(component: "MLProblem", why: str) -> dict[str, Any]:
+    """It withdraws the canary, and returns the ledger's entry.
+
+    Raises:
+        PromotionRefused: there is none, or no reason.
+    """
+    from ml_assets.round.canary import withdraw
+
+    return withdraw(_asked(component, "rollback"), why)
 
 
 def override(

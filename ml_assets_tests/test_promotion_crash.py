@@ -107,7 +107,7 @@ def _survived(root: Path, clean: bool) -> dict[str, Any]:
 # ------------------------------------------------------------------ in the process that forks
 
 
-def _steps(root: Path, dies_at: int = -1) -> list[str]:
+def _steps(root: Path, dies_at: int = -1, work: Callable[[Path], None] = _promoted) -> list[str]:
     """It promotes, and returns each step that a crash can come before; or dies before one.
 
     A step opens, renames, makes or removes a file of ours, flushes one, or calls the ledger or the
@@ -143,6 +143,7 @@ def _steps(root: Path, dies_at: int = -1) -> list[str]:
     for owner, name in [
         (Decision, "append"),
         (Registry, "point"),
+        (Registry, "unpoint"),
         (Registry, "register"),
         (Registry, "tag"),
         (MlflowClient, "create_registered_model"),
@@ -152,7 +153,7 @@ def _steps(root: Path, dies_at: int = -1) -> list[str]:
     ]:
         around(owner, name)
     sys.addaudithook(heard)
-    _promoted(root)
+    work(root)
     return steps
 
 

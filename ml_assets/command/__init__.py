@@ -23,7 +23,7 @@ from ml_assets.command.deciding import (
 )
 from ml_assets.command.declaring import check, import_, new
 from ml_assets.command.listing import completion, listing
-from ml_assets.command.predicting import predict, serve
+from ml_assets.command.predicting import manifest, predict, serve
 from ml_assets.command.replaying import replay
 from ml_assets.command.telling import alert
 from ml_assets.command.working import clean, run, ui
@@ -72,7 +72,7 @@ SECTIONS = {
     "Work": ("run", "ui", "alert", "clean"),
     "Look": ("status", "history", "inspect", "quarantine"),
     "Decide": ("approve", "override", "release", "rollback"),
-    "Use and prove the champion": ("predict", "serve", "reproduce", "replay"),
+    "Use and prove the champion": ("predict", "serve", "reproduce", "replay", "manifest"),
     "For the shell": ("completion",),
 }
 
@@ -91,6 +91,7 @@ for _command in (
     replay,
     predict,
     serve,
+    manifest,
     quarantine,
     release,
     check,

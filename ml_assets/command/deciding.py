@@ -79,21 +79,34 @@ def history(name: str, at: str | None, as_json: bool) -> None:
 @name_argument
 @click.option("--to", type=int, metavar="VERSION", help="Default: the champion before this one.")
 @click.option("--why", required=True, metavar="TEXT", help="The reason; kept in the ledger.")
+@click.option("--canary", is_flag=True, help="Withdraw the canary; the champion stays.")
 @json_option
-def rollback(name: str, to: int | None, why: str, as_json: bool) -> None:
+def rollback(name: str, to: int | None, why: str, canary: bool, as_json: bool) -> None:
     """Make an earlier champion serve again.
 
-    It is verified in a clean process, then the pointer moves. What it replaces is withdrawn, and not promoted again by itself.
+    It is verified in a clean process, then the pointer moves. What it replaces is withdrawn, and
+    not promoted again by itself. With --canary it is the canary that is withdrawn, and answers no
+    more rows.
 
     \b
     ml-assets rollback churn --why "wrong prices in the new data"
     ml-assets rollback churn --to 3 --why "the last good one"
+    ml-assets rollback churn --canary --why "its answers make no sense"
     """
     from ml_assets import report, standing
 
     home = open_home()
     problems, _ = load()
     problem = find_problem(problems, name)
+    if canary:
+        if to is not None:
+            refuse("--canary withdraws the canary; --to names a champion. Give one of the two.")
+        try:
+            entry = standing.withdraw_canary(problem, why)
+        except MLAssetsError as error:
+            refuse(str(error))
+        answer(as_json, entry, report.withdrawal_text(name, entry))
+        return
     try:
         with working("Verifying the version in a clean process"):
             entry = standing.roll_back(problem, open_instance(home), to, why)
@@ -112,7 +125,8 @@ def rollback(name: str, to: int | None, why: str, as_json: bool) -> None:
 def approve(name: str, version: int, why: str, as_json: bool) -> None:
     """Let the challenger that waits become champion.
 
-    Every gate is asked again first. For problems that declare `promotion: {mode: approval}`.
+    Every gate is asked again first. For problems that declare `promotion: {mode: approval}`; and
+    for a shadow (`mode: canary`, `share: 0`) that its live rows showed to be better.
 
     \b
     ml-assets approve churn 7 --why "checked by hand on the March invoices"

@@ -72,6 +72,39 @@ def predict(name: str, path: Path, output: Path, version: int | None, as_json: b
 
 @click.command()
 @name_argument
+@click.option(
+    "--storage-uri",
+    metavar="URI",
+    help="Where the cluster finds a version's folder; {version} and {model_id} are filled in.",
+)
+@json_option
+def manifest(name: str, storage_uri: str | None, as_json: bool) -> None:
+    """Write what KServe is told to serve: the champion, then the canary with its share.
+
+    Each document is an InferenceService; apply the first, and the second once that is ready.
+
+    \b
+    ml-assets manifest churn --storage-uri 's3://bucket/models/{model_id}' > churn.yaml
+    """
+    import yaml
+
+    from ml_assets import standing
+
+    open_home()
+    problems, _ = load()
+    problem = find_problem(problems, name)
+    try:
+        told = standing.manifests(problem, storage_uri)
+    except DeclarationError as error:
+        refuse(str(error))
+    except MLAssetsError as error:
+        refuse(str(error), FAILED)
+    text = "---\n".join(yaml.safe_dump(one, sort_keys=False) for one in told)
+    answer(as_json, {"problem": name, "manifests": told}, text.rstrip())
+
+
+@click.command()
+@name_argument
 @click.option("--port", default=8000, show_default=True, help="0 for any that is free.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Others need a token.")
 @click.option("--token-env", metavar="VARIABLE", help="Environment variable that holds the token.")

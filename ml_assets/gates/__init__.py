@@ -75,6 +75,10 @@ CATALOGUE: dict[str, str] = {
     "labels_keep_coming": "Live rows that are older than `label_delay` have their labels.",
     "predecessor_is_not_better": "On the first live rows of a fresh champion, the one before it would "
     "not have done better, beyond noise.",
+    "canary_can_be_compared": "Champion and canary can both be asked about the live rows whose labels "
+    "have come. Asked where promotions need a canary.",
+    "canary_is_not_worse": "Live rows did not show that the canary is worse than the champion, or "
+    "no better; else it is withdrawn. It is never an error.",
     "beats_the_champion": "The challenger is better than the champion on today's test rows, "
     "beyond noise. Failing it holds the promotion; it is never an error.",
 }

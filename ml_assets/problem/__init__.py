@@ -49,6 +49,7 @@ from ml_assets.problem.monitoring import Budget, DriftRule, MonitoringDeclaratio
 from ml_assets.problem.operation import AlertsDeclaration, LimitsDeclaration, RetrainDeclaration
 from ml_assets.problem.parameters import Parameters, parameters
 from ml_assets.problem.predictions import PredictionsDeclaration
+from ml_assets.problem.promotion import PromotionDeclaration
 
 __all__ = [
     "DEFAULT_CANDIDATES",
@@ -90,18 +91,6 @@ __all__ = [
 
 Task = Literal["binary", "multiclass", "regression"]
 _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,63}$")
-
-
-class PromotionDeclaration(Declaration):
-    """How a fit and better challenger becomes champion."""
-
-    mode: Literal["automatic", "approval"] = Field(
-        "automatic",
-        description="automatic: promoted by the run that proved it. approval: a challenger that is "
-        "fit and better waits until somebody approves it: `ml-assets approve`, the job "
-        "`<problem>_approve`, or a tag `approved` on its version in MLflow.",
-        examples=["automatic", "approval"],
-    )
 
 
 class Problem(Declaration):
@@ -240,6 +229,11 @@ class Problem(Declaration):
         self._ensembles_have_members()
         if isinstance(self.split.by, str) and self.split.by == "key" and self.dataset.key is None:
             raise ValueError("split: by key, but the dataset declares no `key`")
+        if self.promotion.mode == "canary" and self.dataset.key is None:
+            raise ValueError(
+                "promotion: a canary is judged by live rows, whose labels are found by key, and the "
+                "dataset declares no `key`"
+            )
         if isinstance(self.threshold, float) and not 0 < self.threshold < 1:
             raise ValueError(f"threshold is {self.threshold:g}; it lies between 0 and 1")
         return self

@@ -19,7 +19,10 @@ from ml_assets.errors import PromotionRefused
 
 PROMOTION, HOLD, ROLLBACK, OVERRIDE = "promotion", "hold", "rollback", "override"
 ALIAS_REPAIRED = "alias repaired"
+CANARY_STARTED, CANARY_LOOK = "canary started", "canary look"
+CANARY_WITHDRAWN = "canary withdrawn"
 MAKES_CHAMPION = (PROMOTION, ROLLBACK)
+DECISIONS = (PROMOTION, HOLD, ROLLBACK, CANARY_STARTED, CANARY_LOOK, CANARY_WITHDRAWN)
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,7 @@ class Ledger:
 
     def champion(self, problem: str) -> dict[str, Any] | None:
         """It returns the entry that made the champion, or None."""
-        made = [e for e in self.entries(problem) if e["event"] in MAKES_CHAMPION]
-        return made[-1] if made else None
+        return champion_of(self.entries(problem))
 
     def mark(self, problem: str) -> tuple[int, int, int] | None:
         """It returns what changes whenever a history does, from one cheap look at its file."""
@@ -73,6 +75,14 @@ class Ledger:
         """It returns the rollback that took a model out of production, or None."""
         taken = [e for e in self.entries(problem) if e.get("withdrawn") == model_digest]
         return taken[-1] if taken else None
+
+    def canary(self, problem: str) -> list[dict[str, Any]]:
+        """It returns the entry that started the canary under way, and those of the looks at it.
+
+        Whatever makes another champion ends a canary too, in that very entry: what it was compared
+        with serves no more.
+        """
+        return under_way(self.entries(problem))
 
     @contextmanager
     def deciding(self, problem: str) -> Iterator["Decision"]:
@@ -172,6 +182,25 @@ class Decision:
             out.flush()
             os.fsync(out.fileno())
         aside.replace(head)
+
+
+def champion_of(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """It returns the entry of a history that made the champion, or None."""
+    made = [e for e in entries if e["event"] in MAKES_CHAMPION]
+    return made[-1] if made else None
+
+
+def under_way(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """It returns those entries of a history that a canary under way has; none where there is none."""
+    found: list[dict[str, Any]] = []
+    for entry in entries:
+        if entry["event"] == CANARY_STARTED:
+            found = [entry]
+        elif entry["event"] in (*MAKES_CHAMPION, CANARY_WITHDRAWN):
+            found = []
+        elif entry["event"] == CANARY_LOOK and found:
+            found.append(entry)
+    return found
 
 
 def _seal(entry: dict[str, Any]) -> str:

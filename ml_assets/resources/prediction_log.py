@@ -128,7 +128,8 @@ def read_predictions(
     """It returns what was served, one row for each row that was scored, in the order of time.
 
     Columns: `id` (request and position), `at` (UTC), `model_version`, `inputs` (digest of the
-    features), `key`, `prediction`, and `probability_<class>` where there are classes.
+    features), `key`, `prediction`, and `probability_<class>` where there are classes.  What a shadow
+    said is there too, as rows of its own version, with an id that ends in `.shadow` and the position.
 
     Args:
         lake: the lake's folder.
@@ -145,7 +146,7 @@ def read_predictions(
         first, count = len(columns["id"]), len(line["inputs"])
         columns["id"] += [f"{line['id']}-{i}" for i in range(count)]
         columns["at"] += [line["at"]] * count
-        columns["model_version"] += [line["version"]] * count
+        columns["model_version"] += line.get("versions") or [line["version"]] * count
         columns["inputs"] += line["inputs"]
         columns["key"] += line["keys"] or [None] * count
         columns["prediction"] += line["predictions"]

@@ -31,13 +31,15 @@ from ml_assets.verification import MODEL_FILE
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER, CANARY = "champion", "challenger", "canary"
 # Quiet and quick, and nothing sent anywhere; set before MLflow is imported.
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    # A server that is down is noticed within seconds, not minutes: decisions hold a lock.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
 
 
@@ -401,6 +403,13 @@ class Registry:
             ) from None
         return Version(number, tags["digest"], folder, tags)
 
+    def location(self, version: Version) -> str:
+        """It returns where a version's files are, as MLflow has it: a URL, or a folder."""
+        model_id = version.tags["ml_assets.model_id"]
+        file = self._file()
+        known = file.model_location(model_id) if file else None
+        return known or str(self.client.get_logged_model(model_id).artifact_location)
+
     def registered(self, problem: str, **tags: str) -> Version | None:
         """It returns the newest version that carries all these tags, or None."""
         if file := self._file():
@@ -423,6 +432,11 @@ class Registry:
         """It moves an alias to a version."""
         with self._lock(f"alias {problem}"):
             self.client.set_registered_model_alias(problem, alias, str(number))
+
+    def unpoint(self, problem: str, alias: str) -> None:
+        """It takes an alias away."""
+        with self._lock(f"alias {problem}"):
+            self.client.delete_registered_model_alias(problem, alias)
 
     def pointed(self, problem: str, alias: str) -> int | None:
         """It returns the version that an alias points at, or None."""

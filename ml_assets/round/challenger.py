@@ -18,7 +18,7 @@ from ml_assets.gates import challenger as gates
 from ml_assets.gates import failures
 from ml_assets.gates.rows import Answers
 from ml_assets.resources.lake import Entry, read_table, write_table
-from ml_assets.resources.ledger import HOLD, PROMOTION
+from ml_assets.resources.ledger import CANARY_STARTED, HOLD, PROMOTION
 from ml_assets.resources.registry import CHALLENGER, Version
 from ml_assets.round import CARD, PREDICTIONS, Made, Round
 from ml_assets.round import card as cards
@@ -46,6 +46,7 @@ class ChallengerMade(Made):
         judged_before: how many other challengers were judged on these very test rows; each of
             them was another chance for luck to look like skill.
         page: its card on test; None before it was made.
+        on_validation: its value of `select` there, and the baseline's.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ChallengerMade(Made):
     model_digest: str
     judged_before: int
     page: Entry | None = None
+    on_validation: tuple[float | None, float | None] = (None, None)
 
 
 def make_challenger(round_: Round) -> ChallengerMade:
@@ -126,7 +128,7 @@ def _judged(round_: Round, evaluated: EvaluationMade) -> tuple[ChallengerMade, C
 
     @functools.cache
     def answers() -> Answers:
-        return _answers(round_, split, scored, model, card["bytes"])
+        return answers_on_test(round_, split, scored, model, card["bytes"])
 
     version = _registered(round_, evaluated, model)
     made = ChallengerMade(
@@ -140,6 +142,7 @@ def _judged(round_: Round, evaluated: EvaluationMade) -> tuple[ChallengerMade, C
         evaluated.metric,
         card["model_digest"],
         _judged_before(round_, split, card["model_digest"]),
+        on_validation=(seen.own, seen.baseline),
     )
     return made, model
 
@@ -148,14 +151,14 @@ def _judged_before(round_: Round, split: SplitMade, model_digest: str) -> int:
     """It returns how many other models were decided about by these test rows."""
     entries = round_.stores.ledger.entries(round_.problem.name)
     here = [e for e in entries if e.get("test") == split.digests["test"]]
-    judged = {e["model_digest"] for e in here if e["event"] in (PROMOTION, HOLD)}
+    judged = {e["model_digest"] for e in here if e["event"] in (PROMOTION, HOLD, CANARY_STARTED)}
     return len(judged - {model_digest})
 
 
-def _answers(
+def answers_on_test(
     round_: Round, split: SplitMade, scored: Entry, model: Callable[[], Any], size: int
 ) -> Answers:
-    """It returns the challenger's answers on test, and the champion's, for gates that ask rows."""
+    """It returns a version's answers on test, and the champion's, for gates that ask rows."""
     target: Target = split.profile.usable_target()
     rows = part_rows(round_, split, "test")
     name = round_.problem.dataset.target

@@ -59,10 +59,10 @@ def _scored(round_: Round, since: float | None, until: float | None) -> Iterable
         path = Path(file.output)
         if early or (until is not None and at >= until) or not path.is_file():
             continue
-        yield _said_in_file(file, path, at, round_.problem.dataset.key)
+        yield _said_in_file(path, at, round_.problem.dataset.key)
 
 
-def _said_in_file(file: ScoredFile, path: Path, at: float, key: str | None) -> pd.DataFrame:
+def _said_in_file(path: Path, at: float, key: str | None) -> pd.DataFrame:
     """It returns the predictions of one file; rows without one are left out."""
     if path.suffix == ".parquet":
         rows = pd.read_parquet(path)
@@ -73,7 +73,7 @@ def _said_in_file(file: ScoredFile, path: Path, at: float, key: str | None) -> p
             "id": [f"{path.name}-{i}" for i in range(len(rows))],
             "key": key_text(rows[key]) if key is not None and key in rows else None,
             "at": at,
-            "version": file.version,
+            "version": rows["model_version"],  # a canary answers some of the rows
             "prediction": rows["prediction"],
             "source": SCORED_FILE,
         }

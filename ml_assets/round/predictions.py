@@ -6,10 +6,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
 from ml_assets.data_file import fingerprint
 from ml_assets.errors import (
     DatasetError,
     DeclarationError,
+    ModelRefused,
     NotMaterialized,
     shortened,
 )
@@ -19,7 +24,9 @@ from ml_assets.problem import Problem
 from ml_assets.resources.ledger import MAKES_CHAMPION
 from ml_assets.resources.stores import Stores
 from ml_assets.round import Made, Round
-from ml_assets.scoring import Scorer, score_file
+from ml_assets.rows import as_frame
+from ml_assets.scoring import Said, Scorer, Share, fitted_in, score_file
+from ml_assets.share import Sharing, names_of, shared
 from ml_assets.verification import golden_of, load_verified, says_the_same
 
 MOST_WAITED = 5.0  # seconds for files that may still be written
@@ -69,6 +76,49 @@ def load_scorer(problem: Problem, stores: Stores, entry: dict[str, Any]) -> Scor
     )
 
 
+def load_sharing(problem: Problem, stores: Stores) -> Sharing | None:
+    """It returns the canary under way, verified and ready to answer; None where there is none.
+
+    Raises:
+        ModelRefused: it is not what the ledger recorded.
+        PromotionRefused: the ledger was rewritten.
+    """
+    entry = canary_entry(problem, stores)
+    if entry is None:
+        return None
+    return Sharing(load_scorer(problem, stores, entry), entry["terms"]["share"])
+
+
+def canary_entry(problem: Problem, stores: Stores) -> dict[str, Any] | None:
+    """It returns the ledger's entry of the canary under way, where the problem declares canaries."""
+    if problem.promotion.mode != "canary":
+        return None
+    canary = stores.ledger.canary(problem.name)
+    return canary[0] if canary else None
+
+
+def share_of(champion: Scorer, canary: Sharing) -> Share:
+    """It returns what lets a canary answer its rows of a file."""
+
+    def share(rows: pa.Table, features: pd.DataFrame, said: Said) -> np.ndarray | None:
+        key = champion.declared.key
+        there = key is not None and key in rows.column_names
+        names = names_of(rows.column(key).to_pylist() if there else None, features)
+
+        def asked() -> tuple[pd.DataFrame, dict[int, str]]:
+            scorer = canary.scorer
+            lacks = scorer.lacking(rows.column_names)
+            if lacks:  # the champion answers
+                return pd.DataFrame(index=range(len(names))), dict.fromkeys(
+                    range(len(names)), lacks
+                )
+            return fitted_in(scorer, as_frame(rows.select(list(scorer.columns))))
+
+        return shared(champion, said, canary, names, asked).versions
+
+    return share
+
+
 def predict_file(
     round_: Round, path: Path, output: Path, version: int | None = None
 ) -> dict[str, Any]:
@@ -112,7 +162,7 @@ class ScoredFile:
         mark: what a listing said of it.
         digest: SHA-256 of its bytes.
         model: the digest of the version that scored it.
-        version: that version's number.
+        version: that version's number; a canary's rows say in their column who answered them.
         output: where its predictions are.
         rows: its rows.
         wrong_rows: those without a prediction.
@@ -206,6 +256,9 @@ class _Work:
         self.known = {n: ScoredFile(**f) for n, f in noted["files"].items()}
         self.outputs = {f.output: f for f in scored_files(round_)}
         self._scorer: Scorer | None = None
+        self._share: Share | None = None
+        self.canary = canary_entry(round_.problem, round_.stores)
+        self.trouble = ""
 
     def take(self, arrival: Arrival) -> None:
         """It scores a file, unless that was done."""
@@ -243,7 +296,7 @@ class _Work:
         scorer, at = self._who(), stamp(self.round.clock())
         output = self._output(arrival.name, digest, scorer.version)
         output.parent.mkdir(parents=True, exist_ok=True)
-        scored = score_file(scorer, path, output, at, digest)
+        scored = score_file(scorer, path, output, at, digest, self._share)
         self.unseen.update(scored.unseen)
         file = ScoredFile(
             arrival.name,
@@ -262,7 +315,18 @@ class _Work:
     def _who(self) -> Scorer:
         if self._scorer is None:
             self._scorer = load_scorer(self.round.problem, self.round.stores, self.entry)
+            self._share = self._shares(self._scorer)
         return self._scorer
+
+    def _shares(self, champion: Scorer) -> Share | None:
+        """It returns what lets the canary answer; one that cannot be verified answers nothing."""
+        try:
+            canary = load_sharing(self.round.problem, self.round.stores)
+        except ModelRefused as error:
+            self.trouble = str(error)
+            return None
+        # a shadow is heard of where it is logged; a file has one answer for each row
+        return share_of(champion, canary) if canary and canary.share > 0 else None
 
     def _output(self, name: str, digest: str, version: int) -> Path:
         assert self.declared is not None
@@ -284,6 +348,10 @@ def _folder(root: Path, output: str) -> Path:
 def _verdicts(work: _Work, files: int, version: int) -> list[Verdict]:
     told = [f"{name}: {why}" for name, why in sorted(work.failed.items())]
     read = f"All {files:,} files are scored by version {version}; {len(work.scored):,} of them now."
+    if work.canary is not None:
+        read += f" Version {work.canary['version']} is the canary."
+    if work.trouble:
+        read += f" It answered nothing: {work.trouble}"
     wrong = [f for f in work.scored if f.wrong_rows]
     rows, without = (sum(getattr(f, n) for f in work.scored) for n in ("rows", "wrong_rows"))
     more = f" In: {shortened(f.name for f in wrong)}; their column `wrong` says why."

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ml_assets.canary import Start, started
 from ml_assets.candidate import Predictions
 from ml_assets.comparison import Comparison, compare
 from ml_assets.digest import file_digest
@@ -11,10 +12,18 @@ from ml_assets.gates import Verdict, failures
 from ml_assets.gates import dataset as dataset_gates
 from ml_assets.promotion import Approval, Champion, Hold, Promote, awaiting, compared_only, decide
 from ml_assets.resources.lake import read_table
-from ml_assets.resources.ledger import HOLD, PROMOTION
-from ml_assets.resources.registry import CHAMPION
+from ml_assets.resources.ledger import (
+    CANARY_LOOK,
+    CANARY_STARTED,
+    HOLD,
+    PROMOTION,
+    champion_of,
+    under_way,
+)
+from ml_assets.resources.registry import CANARY, CHAMPION
 from ml_assets.round import CARD, PREDICTIONS, Made, Round
-from ml_assets.round.alias import mend
+from ml_assets.round.alias import mend, mirrored
+from ml_assets.round.canary import approve_canary, terms_of, undeclared, withdrawn_before
 from ml_assets.round.candidate import provenance
 from ml_assets.round.challenger import ChallengerMade, judge, score_on_test
 from ml_assets.round.record import keep_record
@@ -30,7 +39,7 @@ class ProductionMade(Made):
     """The decision.
 
     Attributes:
-        decision: promote or hold; None when a gate refused to ask.
+        decision: promote or hold, which a canary's start is too; None when a gate refused to ask.
         champion: the ledger's entry of the champion after it; None when there is none.
         challenger: whom it was about.
         comparison: challenger against champion on today's test rows.
@@ -77,20 +86,30 @@ def _decided(round_: Round, approval: Approval | None) -> ProductionMade | None:
         *challenger.verdicts,
     ]
     mend(round_.stores, round_.problem.name, round_.clock(), round_.run.run_id)
+    undeclared(round_)
     before = round_.stores.ledger.champion(round_.problem.name)
+    canary = round_.stores.ledger.canary(round_.problem.name)
     if failures(verdicts):
         return ProductionMade(verdicts, False, None, before, challenger, None)
     champion = _compared(round_, before, challenger)
     rolled = round_.stores.ledger.withdrawn(round_.problem.name, challenger.model_digest)
     decision = decide(challenger.model_digest, champion, rolled["reason"] if rolled else None)
+    comparison = champion.comparison if champion else None
     if not round_.promotes:
         decision = compared_only(decision, round_.otherwise)
     elif round_.problem.promotion.mode == "approval":
         decision = awaiting(decision, challenger.version.number, approval)
-    if isinstance(decision, Promote):
+    elif round_.problem.promotion.mode == "canary" and rolled is None:
+        decision = started(
+            decision,
+            comparison,
+            challenger.version.number,
+            canary[0]["version"] if canary else None,
+            withdrawn_before(round_, challenger.model_digest),
+        )
+    if isinstance(decision, (Promote, Start)):
         _verify(round_, challenger)
-    comparison = champion.comparison if champion else None
-    recorded, after = _recorded(round_, decision, before, challenger, comparison)
+    recorded, after = _recorded(round_, decision, (before, canary), challenger, comparison)
     if not recorded:
         return None
     evidence = asdict(comparison) if comparison else {}
@@ -164,18 +183,19 @@ def _compared(
 def _recorded(
     round_: Round,
     decision: Promote | Hold,
-    before: dict[str, Any] | None,
+    seen: tuple[dict[str, Any] | None, list[dict[str, Any]]],
     challenger: ChallengerMade,
     comparison: Comparison | None,
 ) -> tuple[bool, dict[str, Any] | None]:
-    """It writes the decision and moves the pointer, unless the champion changed meanwhile.
+    """It writes the decision and moves the pointer, unless champion or canary changed meanwhile.
 
     The ledger is written first: it is the record, and the alias follows it.  A crash between the
     two is mended by the next decision.
     """
-    name, stores = round_.problem.name, round_.stores
+    name, stores, before = round_.problem.name, round_.stores, seen[0]
+    held = CANARY_STARTED if isinstance(decision, Start) else HOLD
     entry = {
-        "event": PROMOTION if isinstance(decision, Promote) else HOLD,
+        "event": PROMOTION if isinstance(decision, Promote) else held,
         "at": round_.clock(),
         "version": challenger.version.number,
         "candidate": challenger.name,
@@ -196,15 +216,26 @@ def _recorded(
         "record": keep_record(round_, challenger.split),
         **provenance(round_, challenger.split),
     }
+    if isinstance(decision, Start):
+        assert before is not None
+        own, baseline = challenger.on_validation
+        entry |= {"terms": asdict(terms_of(round_.problem)), "beside": before["model_digest"]}
+        entry["on_validation"] = {"own": own, "baseline": baseline}
     with stores.ledger.deciding(name) as deciding:
-        if stores.ledger.champion(name) != before:
+        entries = stores.ledger.entries(name)
+        if (champion_of(entries), under_way(entries)) != seen:
             return False, None
+        if isinstance(decision, Start):
+            deciding.append(entry)
+            stores.registry.point(name, CANARY, challenger.version.number)
+            return True, before
         if isinstance(decision, Hold):
             if not _said_before(round_, entry):
                 deciding.append(entry)
             return True, before
         written = deciding.append(entry)
         stores.registry.point(name, CHAMPION, challenger.version.number)
+        mirrored(stores, name)  # a canary beside the former champion is none any more
     return True, written
 
 
@@ -212,7 +243,24 @@ def _said_before(round_: Round, entry: dict[str, Any]) -> bool:
     """It says whether the last decision was this one: the same again adds nothing to a history."""
     past = round_.stores.ledger.entries(round_.problem.name)
     same = ("event", "version", "previous", "test", "reason")
+    past = [e for e in past if e["event"] != CANARY_LOOK]
     return bool(past) and all(past[-1].get(k) == entry[k] for k in same)
+
+
+def approval(round_: Round, version: int, why: str) -> dict[str, Any]:
+    """It lets a version in, by somebody's word, and returns the ledger's entry of that.
+
+    Where promotions need approval that is the challenger that waits; where they need a canary, a
+    shadow that live rows showed to be better.
+
+    Raises:
+        PromotionRefused: as `approve` and `approve_canary` do.
+    """
+    if round_.problem.promotion.mode == "canary":
+        return approve_canary(round_, version, why)
+    champion = approve(round_, version, why).champion
+    assert champion is not None
+    return champion
 
 
 def approve(round_: Round, version: int, why: str) -> ProductionMade:

@@ -6,6 +6,7 @@ from ml_assets.errors import PromotionRefused, shortened
 from ml_assets.resources.ledger import MAKES_CHAMPION, ROLLBACK
 from ml_assets.resources.registry import CHAMPION
 from ml_assets.round import Round
+from ml_assets.round.alias import mirrored
 from ml_assets.verification import in_clean_process
 
 
@@ -55,6 +56,7 @@ def roll_back(
             raise _changed(name, target["version"])
         written = deciding.append(entry)
         stores.registry.point(name, CHAMPION, target["version"])
+        mirrored(stores, name)  # a canary beside the former champion is none any more
     return written
 
 

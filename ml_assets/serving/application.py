@@ -22,9 +22,11 @@ from ml_assets.resources.prediction_log import PredictionLog
 from ml_assets.round.predictions import stamp
 from ml_assets.scoring import Said, Scorer, as_table, said_of, unseen
 from ml_assets.serving.asked import ARROW, JSON, Asked, asked_of, refusal
+from ml_assets.serving.beside import beside, plain, shadow_line, shown, versions_of
 from ml_assets.serving.champion import ServedChampion
 from ml_assets.serving.description import described
 from ml_assets.serving.metrics import Metrics
+from ml_assets.share import Sharing
 
 LOOKS_EVERY = 1.0  # seconds between two looks at the ledger
 THREADS = 2
@@ -56,6 +58,7 @@ class Answer:
         line: the line for the prediction log.
         rows: how many rows it scores.
         unseen: values that the contract does not name, by column.
+        versions: who answered each row.
         inputs: the line of its features, where they are kept.
     """
 
@@ -64,11 +67,18 @@ class Answer:
     line: bytes
     rows: int
     unseen: dict[str, int]
+    versions: list[int]
     inputs: bytes = b""
 
 
 def answer(
-    scorer: Scorer, kind: str, accept: str, body: bytes, mlflow: bool, keep: bool = False
+    scorer: Scorer,
+    kind: str,
+    accept: str,
+    body: bytes,
+    mlflow: bool,
+    keep: bool = False,
+    canary: Sharing | None = None,
 ) -> Answer:
     """It answers a request's body.
 
@@ -79,61 +89,78 @@ def answer(
         body: the request's body.
         mlflow: it is in MLflow's scoring protocol.
         keep: the features are to be kept.
+        canary: who answers some of the rows.
 
     Raises:
         RequestRefused: it cannot be read, or a row cannot be scored.
     """
     asked = asked_of(scorer, kind, body, mlflow)
     said = said_of(scorer, asked.features, {})
+    answered = beside(scorer, canary, asked, said, (kind, body, mlflow))
+    versions = versions_of(answered, scorer, len(said.values))
     if said.wrong:
         at = min(said.wrong)
         raise refusal(422, "not_scored", f"{said.wrong[at]}.", row=at)
     name, now = uuid.uuid4().hex, time.time()
-    line, values, shares = _logged(scorer, asked, said, name, now)
+    logged = _logged(scorer, asked, said, name, now)
+    if answered.versions is not None:
+        logged["versions"] = versions
+    line = json.dumps(logged).encode() + b"\n" + shadow_line(answered, canary, logged)
     counted = unseen(scorer, asked.features)
     kept = _kept(scorer, asked, name, now) if keep else b""
+    data, told_as = _told(scorer, said, logged, versions, (kind, accept, mlflow))
+    if told_as == JSON and asked.ignored and not mlflow:
+        data["ignored"] = asked.ignored
+    written = data if isinstance(data, bytes) else json.dumps(data).encode()
+    return Answer(written, told_as, line, len(versions), counted, versions, kept)
+
+
+def _told(
+    scorer: Scorer,
+    said: Said,
+    logged: dict[str, Any],
+    versions: list[int],
+    how: tuple[str, str, bool],
+) -> tuple[Any, str]:
+    """It returns what is answered, as the client takes it, and what kind of content that is."""
+    (kind, accept, mlflow), name, at = how, logged["id"], stamp(logged["at"])
     if mlflow:
-        document: dict[str, Any] = {"predictions": values}
-    elif kind.startswith(ARROW) and JSON not in accept:
-        told = as_table(scorer, said, stamp(now)).drop_columns(["wrong"])
-        told = told.replace_schema_metadata({"id": name})
+        return {"predictions": logged["predictions"]}, JSON
+    if kind.startswith(ARROW) and JSON not in accept:
+        table = as_table(scorer, said, at, None, np.array(versions)).drop_columns(["wrong"])
+        table = table.replace_schema_metadata({"id": name})
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, told.schema) as stream:
-            stream.write_table(told)
-        return Answer(sink.getvalue().to_pybytes(), ARROW, line, len(values), counted, kept)
-    else:
-        document = {
-            "id": name,
-            "problem": scorer.problem,
-            "model_version": scorer.version,
-            "scored_at": stamp(now),
-            "predictions": values,
-        }
-        if shares is not None:
-            names = [str(c) for c in scorer.classes]
-            document["probabilities"] = [dict(zip(names, s, strict=True)) for s in shares]
-        if asked.ignored:
-            document["ignored"] = asked.ignored
-    return Answer(json.dumps(document).encode(), JSON, line, len(values), counted, kept)
+        with pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+        return sink.getvalue().to_pybytes(), ARROW
+    document = {
+        "id": name,
+        "problem": scorer.problem,
+        "model_version": versions[0],
+        "scored_at": at,
+        "predictions": logged["predictions"],
+    }
+    if len(set(versions)) > 1:
+        document["model_versions"] = versions
+    if logged["probabilities"] is not None:
+        names = [str(c) for c in scorer.classes]
+        shares = [dict(zip(names, s, strict=True)) for s in logged["probabilities"]]
+        document["probabilities"] = shares
+    return document, JSON
 
 
-def _logged(
-    scorer: Scorer, asked: Asked, said: Said, name: str, now: float
-) -> tuple[bytes, list[Any], list[list[float]] | None]:
-    """It returns the line for the log, and predictions and probabilities as JSON has them."""
-    values = [v.item() if isinstance(v, np.generic) else v for v in said.values.tolist()]
-    shares = said.probabilities.tolist() if said.probabilities is not None else None
-    line = {
+def _logged(scorer: Scorer, asked: Asked, said: Said, name: str, now: float) -> dict[str, Any]:
+    """It returns the line for the log, with predictions and probabilities as JSON has them."""
+    return {
         "id": name,
         "at": now,
         "version": scorer.version,
         "inputs": asked.digests(),
         "keys": asked.keys,
-        "predictions": values,
+        "predictions": plain(said.values),
         "classes": list(scorer.classes),
-        "probabilities": shares,
+        "probabilities": said.probabilities.tolist() if said.probabilities is not None else None,
     }
-    return json.dumps(line).encode() + b"\n", values, shares
 
 
 def _kept(scorer: Scorer, asked: Asked, name: str, now: float) -> bytes:
@@ -185,7 +212,7 @@ def application(
     async def scored(request: Request, mlflow: bool) -> Response:
         scorer = served.scorer
         kind, accept = (request.headers.get(h, "") for h in ("content-type", "accept"))
-        how = kind, accept, mlflow, inputs is not None
+        how = kind, accept, mlflow, inputs is not None, served.canary
         made = await _within(request, pool, metrics, limits, scorer, how)
         try:
             await asyncio.wrap_future(log.append(made.line))
@@ -195,9 +222,9 @@ def application(
             raise refusal(503, "not_logged", told) from None
         if inputs is not None:
             inputs.append(made.inputs)  # an answer does not wait for it
-        metrics.rows[scorer.version] += made.rows
+        metrics.rows.update(made.versions)
         metrics.unseen.update(made.unseen)
-        return Response(made.body, 200, {"x-model-version": str(scorer.version)}, made.kind)
+        return Response(made.body, 200, {"x-model-version": shown(made.versions)}, made.kind)
 
     @app.post("/predict")
     async def predict(request: Request) -> Response:
@@ -238,7 +265,7 @@ async def _within(
     metrics: Metrics,
     limits: Limits,
     scorer: Scorer,
-    how: tuple[str, str, bool, bool],
+    how: tuple[str, str, bool, bool, Sharing | None],
 ) -> Answer:
     """It reads the body and computes the answer, within the limits.
 
@@ -247,7 +274,7 @@ async def _within(
     """
     if metrics.under_way > MOST_WAITING:
         raise refusal(503, "busy", "Too many requests are under way. Come again.")
-    kind, accept, mlflow, keep = how
+    kind, accept, mlflow, keep, canary = how
     until = asyncio.get_running_loop().time() + limits.seconds
     try:
         async with asyncio.timeout_at(until):
@@ -258,7 +285,7 @@ async def _within(
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout_at(until):
-            asked = (scorer, kind, accept, body, mlflow, keep)
+            asked = scorer, kind, accept, body, mlflow, keep, canary
             return await loop.run_in_executor(pool, answer, *asked)
     except TimeoutError:
         told = f"It was not answered within {limits.seconds:g} s. Send fewer rows at once."
@@ -297,6 +324,8 @@ def _add_looks(app: FastAPI, served: ServedChampion, metrics: Metrics, token: st
                 "model_version": served.scorer.version,
                 "digest": served.scorer.digest,
                 "champion": served.champion,
+                "canary": served.canary and served.canary.scorer.version,
+                "canary_trouble": served.canary_trouble or None,
                 "trouble": served.trouble or None,
             }
         return Response(json.dumps(told), media_type=JSON)

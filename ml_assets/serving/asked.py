@@ -1,6 +1,5 @@
 """What a request asks: a body becomes rows with the types of training, or is refused."""
 
-import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from ml_assets.data_file import MISSING_WORDS
 from ml_assets.errors import DatasetError, RequestRefused, shortened
 from ml_assets.rows import as_frame, plain_table
 from ml_assets.scoring import Scorer, fitted_in, must_be_there, shown
+from ml_assets.share import contents_of
 
 JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow.stream"
 SHAPES = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -45,12 +45,7 @@ class Asked:
 
     def digests(self) -> list[str]:
         """It returns for each row the first 16 digits of the SHA-256 of its features as JSON."""
-        columns = [self.features[name].to_numpy() for name in self.features]
-        told = [c.astype("int64").tolist() if c.dtype.kind == "M" else c.tolist() for c in columns]
-        return [
-            hashlib.sha256(json.dumps(row).encode()).hexdigest()[:16]
-            for row in zip(*told, strict=True)
-        ]
+        return contents_of(self.features)
 
 
 def asked_of(scorer: Scorer, kind: str, body: bytes, mlflow: bool) -> Asked:

@@ -7,8 +7,14 @@ from typing import Any
 
 from ml_assets.problem import Problem
 from ml_assets.resources.stores import Stores
-from ml_assets.round.predictions import load_scorer, scoring_entry
+from ml_assets.round.predictions import (
+    canary_entry,
+    load_scorer,
+    load_sharing,
+    scoring_entry,
+)
 from ml_assets.scoring import Scorer
+from ml_assets.share import Sharing
 
 RETRY_SECONDS = 10.0
 
@@ -25,6 +31,8 @@ class ServedChampion:
         trouble: why that is not the one who answers, or an empty text.
         exchanged: how often another took over.
         refused: how often one could not.
+        canary: the canary, verified; None where there is none, or it cannot be verified.
+        canary_trouble: why it cannot, or an empty text.
     """
 
     problem: Problem
@@ -34,6 +42,8 @@ class ServedChampion:
     trouble: str = ""
     exchanged: int = 0
     refused: int = 0
+    canary: Sharing | None = None
+    canary_trouble: str = ""
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     _mark: Any = None
     _again_at: float = 0.0
@@ -51,6 +61,7 @@ class ServedChampion:
         entry = scoring_entry(problem.name, stores)
         made = cls(problem, stores, load_scorer(problem, stores, entry), entry["version"])
         made._mark = mark
+        made._look_at_the_canary()
         return made
 
     def look(self) -> None:
@@ -60,7 +71,8 @@ class ServedChampion:
         after a while.
         """
         mark = self.stores.ledger.mark(self.problem.name)
-        if mark == self._mark and not (self.trouble and self.clock() >= self._again_at):
+        troubled = self.trouble or self.canary_trouble
+        if mark == self._mark and not (troubled and self.clock() >= self._again_at):
             return
         self._mark = mark
         try:
@@ -73,4 +85,19 @@ class ServedChampion:
         except Exception as error:  # nothing that a new version does may end the old one's work
             self.trouble = str(error) or type(error).__name__
             self.refused += 1
+            self._again_at = self.clock() + RETRY_SECONDS
+        self._look_at_the_canary()
+
+    def _look_at_the_canary(self) -> None:
+        """It takes the ledger's canary beside the champion, or none; requests under way keep theirs."""
+        try:
+            entry = canary_entry(self.problem, self.stores)
+            mine = (entry["version"], entry["digest"], entry["terms"]["share"]) if entry else None
+            now = self.canary
+            if now is None or mine != (now.scorer.version, now.scorer.digest, now.share):
+                self.canary = None  # whatever becomes of the new one, the old one is none any more
+                self.canary = load_sharing(self.problem, self.stores)
+            self.canary_trouble = ""
+        except Exception as error:  # the champion answers all rows, whatever is wrong with a canary
+            self.canary, self.canary_trouble = None, str(error) or type(error).__name__
             self._again_at = self.clock() + RETRY_SECONDS

@@ -107,6 +107,11 @@ def _answer(scorer: Scorer) -> dict[str, Any]:
         "id": {"type": "string"},
         "problem": {"type": "string"},
         "model_version": {"type": "integer"},
+        "model_versions": {
+            "type": "array",
+            "items": {"type": "integer"},
+            "description": "Who answered each row, where a canary answered some of them.",
+        },
         "scored_at": {"type": "string", "format": "date-time"},
         "predictions": {"type": "array", "items": one},
         "ignored": {"type": "array", "items": {"type": "string"}},

@@ -62,6 +62,13 @@ class Metrics:
             "Version that the ledger names.",
             {problem: served.champion},
         )
+        canary = served.canary.scorer.version if served.canary else 0
+        tell(
+            "canary_version",
+            "gauge",
+            "Version that answers a share; 0 for none.",
+            {problem: canary},
+        )
         stale = {problem: int(bool(served.trouble))}
         tell("stale", "gauge", "1 while the ledger's champion cannot take over.", stale)
         tell("exchanges_total", "counter", "Champions that took over.", {problem: served.exchanged})

@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ml_assets.canary import Standing, Wait, Withdraw
 from ml_assets.candidate import Predictions
 from ml_assets.dataset import describe
 from ml_assets.gates import CATALOGUE, Verdict, batch, challenger, split
 from ml_assets.gates import dataset as dataset_gates
 from ml_assets.integrity import inspected
 from ml_assets.problem import SplitDeclaration
+from ml_assets.round.canary import verdicts_of
 from ml_assets.round.dataset import make_quarantine
 from ml_assets.round.predictions import make_predictions
 from ml_assets_tests.conftest import BINARY, dataset, problem, table
@@ -218,6 +220,16 @@ CASES = {
         lambda: asked(SURE, size_mb=2),
         lambda: asked(SURE, size_mb=1),
         "The model's file has 2 MB, 1 MB is allowed.",
+    ),
+    "canary_can_be_compared": (
+        lambda: verdicts_of(Wait("It waits."), Standing(40, [], 9.0), "")[0],
+        lambda: verdicts_of(Wait("It waits."), Standing(0, [], 9.0, "Its files are gone."), "")[0],
+        "Its files are gone.",
+    ),
+    "canary_is_not_worse": (
+        lambda: verdicts_of(Wait("It waits."), Standing(40, [], 9.0), "")[1],
+        lambda: verdicts_of(Withdraw("It is worse.", "not better"), Standing(40, [], 9.0), "")[1],
+        "It is worse.",
     ),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from ml_assets.components.ml_problem.assets import RESOURCE, build_assets
+from ml_assets.components.ml_problem.canary import build_canary
 from ml_assets.components.ml_problem.decisions import build_approvals, build_decisions
 from ml_assets.components.ml_problem.job import build_job, build_variants
 from ml_assets.components.ml_problem.monitoring import build_monitoring
@@ -99,6 +100,11 @@ class MLProblem(dg.Component):
             assets += watching
             jobs.append(watcher.job)
             sensors += [watcher, retrainer]
+        if self.problem.promotion.mode == "canary":
+            canary, due = build_canary(self.problem, self.folder, stores)
+            assets.append(canary)
+            jobs.append(due.job)
+            sensors.append(due)
         if self.problem.promotion.mode == "approval":
             sensors.append(build_approvals(self.problem, decisions[-1], stores))
         code = self._code()

@@ -27,6 +27,7 @@ class RollbackConfig(dg.Config):
     to: int | None = Field(
         None, description="The version; by default the champion before this one."
     )
+    canary: bool = Field(False, description="Withdraw the canary instead; the champion stays.")
 
 
 class ApprovalConfig(dg.Config):
@@ -39,7 +40,7 @@ class ApprovalConfig(dg.Config):
 def build_decisions(problem: Problem, folder: Path | None) -> list[dg.JobDefinition]:
     """It returns the jobs that people decide by."""
     jobs = [_rollback(problem, folder)]
-    if problem.promotion.mode == "approval":
+    if problem.promotion.mode in ("approval", "canary"):
         jobs.append(_approve(problem, folder))
     return jobs
 
@@ -63,7 +64,13 @@ def _rollback(problem: Problem, folder: Path | None) -> dg.JobDefinition:
     ) -> None:
         from ml_assets.round.rollback import roll_back
 
-        entry = roll_back(round_of(context, problem, folder, ml_assets), config.to, config.why)
+        round_ = round_of(context, problem, folder, ml_assets)
+        if config.canary:
+            from ml_assets.round.canary import withdraw
+
+            context.log.info(f"Withdrawn: version {withdraw(round_, config.why)['version']}.")
+            return
+        entry = roll_back(round_, config.to, config.why)
         context.log_event(changed(problem.name, entry, "Rolled back"))
 
     @dg.job(
@@ -85,16 +92,16 @@ def _approve(problem: Problem, folder: Path | None) -> dg.JobDefinition:
     def approve(
         context: dg.OpExecutionContext, config: ApprovalConfig, ml_assets: dg.ResourceParam[Stores]
     ) -> None:
-        from ml_assets.round.production import approve as approved
+        from ml_assets.round.production import approval
 
-        made = approved(round_of(context, problem, folder, ml_assets), config.version, config.why)
-        assert made.champion is not None
-        context.log_event(changed(problem.name, made.champion, "Approved"))
+        entry = approval(round_of(context, problem, folder, ml_assets), config.version, config.why)
+        context.log_event(changed(problem.name, entry, "Approved"))
 
     @dg.job(
         name=f"{problem.name}_approve",
-        description=f"Let the challenger of {problem.name} that waits become champion, after every "
-        "gate was asked again.",
+        description=f"Let the challenger of {problem.name} that waits"
+        + (", a shadow that is better," if problem.promotion.mode == "canary" else "")
+        + " become champion, after every gate was asked again.",
         tags={"ml_assets/problem": problem.name},
         executor_def=dg.in_process_executor,
         config={"ops": {f"{problem.name}__approve": {"config": {"why": "", "version": 0}}}},

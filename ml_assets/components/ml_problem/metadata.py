@@ -12,6 +12,7 @@ from ml_assets.evaluation import Contender
 from ml_assets.metric import METRICS
 from ml_assets.resources.lake import Entry
 from ml_assets.resources.registry import Registry
+from ml_assets.round.canary import CanaryMade
 from ml_assets.round.candidate import CandidateMade
 from ml_assets.round.card import GLANCE, PAGE
 from ml_assets.round.challenger import JUDGED, ChallengerMade
@@ -262,6 +263,35 @@ def of_challenger(made: ChallengerMade, problem: str, registry: Registry) -> dic
         "model_digest": made.model_digest,
         "reused": _reused(made.reused),
         "mlflow": dg.MetadataValue.url(registry.version_link(problem, made.version.number)),
+    }
+
+
+def of_canary(made: CanaryMade) -> dict[str, Any]:
+    """It returns what is shown with the canary."""
+    assert made.written and made.canary and made.standing and made.decision
+    found, terms = made.found, made.canary["terms"]
+    compared: dict[str, Any] = {}
+    if found is not None:
+        lines = [("canary", found.one), ("champion", found.other)]
+        compared = {
+            "compared": dg.MetadataValue.md(table(("", found.metric), lines)),
+            "gain": found.gain,
+            "gain_low": found.low,
+            "gain_high": found.high,
+            "verdict": found.verdict,
+        }
+    return {
+        "version": made.canary["version"],
+        "champion": made.canary["previous"] or 0,
+        "event": made.written["event"],
+        "reason": made.decision.reason,
+        "share": terms["share"],
+        "labelled_rows": made.standing.rows,
+        "looks": len(made.standing.looked_at) + (made.written["comparison"] is not None),
+        **compared,
+        "days_so_far": round(made.standing.seconds / 86_400, 3),
+        "days_at_most": round(terms["longest"] / 86_400, 3),
+        "ledger_entry": made.written["number"],
     }
 
 
