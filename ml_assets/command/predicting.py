@@ -79,10 +79,9 @@ def predict(name: str, path: Path, output: Path, version: int | None, as_json: b
 )
 @json_option
 def manifest(name: str, storage_uri: str | None, as_json: bool) -> None:
-    """Write champion and canary as KServe's manifests.
+    """Write what KServe is told to serve: champion and canary.
 
-    Each document is an InferenceService, the canary's with its share; apply the champion's first,
-    and the canary's once that is ready.
+    Each document is an InferenceService; apply the first, and the second once that is ready.
 
     \b
     ml-assets manifest churn --storage-uri 's3://bucket/models/{model_id}' > churn.yaml
