@@ -84,7 +84,7 @@ def manifest(name: str, storage_uri: str | None, as_json: bool) -> None:
     Each document is an InferenceService; apply the first, and the second once that is ready.
 
     \b
-    ml-assets manifest churn --storage-uri 's3://bucket/models/{model_id}' > churn.yaml
+    ml-assets manifest churn --storage-uri 's3://bucket/{model_id}' > churn.yaml
     """
     import yaml
 
