@@ -1,13 +1,19 @@
 """A picture of live rows: window by window, how good the champion was and how far things drifted."""
 
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.card.drawing import Curve, alone, bars, beside, lines
 from ml_assets.drift import ColumnDrift
+from ml_assets.later import later
 from ml_assets.window import Window
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = later("numpy")
 
 MOST_COLUMNS = 12
 
