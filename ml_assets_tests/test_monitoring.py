@@ -253,7 +253,6 @@ def test_where_promotions_need_approval_a_bad_successor_is_told_and_stays(life: 
 
 @pytest.mark.slow
 def test_a_good_successor_stays_and_is_looked_at_a_few_times_only(life: Life):
-    """Seen to fail when each new label was a reason to look again."""
     promoted(life)
     looked = []
     for i in range(6):
