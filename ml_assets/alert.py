@@ -8,23 +8,30 @@ when its sentence changes, not each night; one that stops is told of each time i
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ml_assets.digest import digest_of
 from ml_assets.problem.operation import Happening
+from ml_assets.promotion import AWAITING
 
-TITLES: dict[Happening, str] = {
+Kind = Happening | Literal["test"]
+TITLES: dict[Kind, str] = {
+    "test": "test message",
     "run_failed": "run failed",
     "gate_failed": "gate failed",
     "drift": "drift",
     "batch_quarantined": "batch quarantined",
     "champion_changed": "champion changed",
+    "approval_awaited": "waits for approval",
+    "canary": "canary",
     "rollback": "rolled back",
     "override": "gate overridden",
     "alias_repaired": "alias was moved by hand",
 }
 OF_ENTRIES: dict[str, Happening] = {
     "promotion": "champion_changed",
+    "canary started": "canary",
+    "canary withdrawn": "canary",
     "rollback": "rollback",
     "override": "override",
     "alias repaired": "alias_repaired",
@@ -49,7 +56,7 @@ class Event:
         links: where to look, by name.
     """
 
-    kind: Happening
+    kind: Kind
     problem: str
     key: str
     at: float
@@ -64,8 +71,7 @@ class Event:
             (str(self.facts[f]) for f in ("gate", "file", "version") if f in self.facts), ""
         )
         about = f"version {about}" if about.isdigit() else about
-        title = "test message" if self.facts.get("test") else TITLES[self.kind]
-        return f"[{self.problem}] {title}" + (f": {about}" if about else "")
+        return f"[{self.problem}] {TITLES[self.kind]}" + (f": {about}" if about else "")
 
     @property
     def text(self) -> str:
@@ -209,6 +215,8 @@ def of_run(
 def of_entry(problem: str, entry: Mapping[str, Any], where: Where) -> Event | None:
     """It returns what a line of the ledger has to tell, or None."""
     kind = OF_ENTRIES.get(entry["event"])
+    if entry["event"] == "hold" and f" {entry['version']} {AWAITING}" in str(entry.get("reason")):
+        kind = "approval_awaited"
     if kind is None:
         return None
     known = ("version", "previous", "candidate", "gate", "until", "actor", "model_digest")
@@ -232,12 +240,6 @@ def of_batch(
 
 def trial(problem: str, at: float, where: Where) -> Event:
     """It returns an event that only shows that messages arrive."""
-    return Event(
-        "run_failed",
-        problem,
-        digest_of("test", problem, at),
-        at,
-        "This is a test: nothing happened, and messages arrive.",
-        {"test": "yes"},
-        {"Dagster": where.dagster, "MLflow": where.mlflow},
-    )
+    sentence = "This is a test: nothing happened, and messages arrive."
+    links = {"Dagster": where.dagster, "MLflow": where.mlflow}
+    return Event("test", problem, digest_of("test", problem, at), at, sentence, links=links)

@@ -152,7 +152,7 @@ def is_transient(error: BaseException | None) -> bool:
             return passing or error.errno in _PASSING
         if not isinstance(error, MLAssetsError):
             return False
-        error = error.__cause__
+        error = error.__cause__ or error.__context__  # the latter where it is not to be shown
     return False
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from ml_assets.comparison import Comparison
 
+AWAITING = "waits for approval"
+
 
 @dataclass(frozen=True)
 class Promote:
@@ -98,7 +100,7 @@ def awaiting(decision: Promote | Hold, version: int, approval: Approval | None) 
     if isinstance(decision, Hold):
         return decision
     if approval is None or approval.version != version:
-        return Hold(f"Version {version} waits for approval. {decision.reason}")
+        return Hold(f"Version {version} {AWAITING}. {decision.reason}")
     return Promote(f"Approved by {approval.actor}: {approval.why.rstrip('.')}. {decision.reason}")
 
 

@@ -70,4 +70,5 @@ def _wait(instance: dg.DagsterInstance, problem: str, say: Callable[[str], None]
 
 def _beside_a_round(problem: str) -> tuple[str, ...]:
     """It returns the jobs that make no round: they may go on meanwhile."""
-    return tuple(f"{problem}_{job}" for job in ("predictions", "rollback", "approve"))
+    beside = ("predictions", "monitoring", "canary", "rollback", "approve")
+    return tuple(f"{problem}_{job}" for job in beside)

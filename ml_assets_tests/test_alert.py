@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from ml_assets.components import alerts
 from ml_assets.components.worker import signed
 from ml_assets.errors import AlertFailed
 from ml_assets.problem.operation import HAPPENINGS
+from ml_assets.promotion import Promote, awaiting
 from ml_assets.resources import channel
 from ml_assets.resources.home import Home
 from ml_assets.resources.outbox import Message, Outbox
+from ml_assets.round.alert import deliver
 from ml_assets.round.alias import mend
 from ml_assets.round.override import override
 from ml_assets.round.rollback import roll_back
@@ -103,6 +106,41 @@ def test_what_production_says_again_is_told_once():
 
 def test_a_check_of_monitoring_that_fails_is_drift():
     assert kinds(ended(gate("inputs_are_as_they_were", asset="monitoring"))) == ["drift"]
+
+
+def test_a_challenger_that_waits_for_approval_is_told_of():
+    reason = awaiting(Promote("It is better."), 7, None).reason
+    event = of_entry(
+        "demo", {"event": "hold", "number": 1, "at": 1.0, "version": 7, "reason": reason}, WHERE
+    )
+
+    assert event is not None
+    assert (event.kind, event.subject) == (
+        "approval_awaited",
+        "[demo] waits for approval: version 7",
+    )
+
+
+@pytest.mark.parametrize("what", ["canary started", "canary withdrawn"])
+def test_a_canary_is_told_of_with_its_reason(what: str):
+    entry = {"event": what, "number": 1, "at": 1.0, "version": 7, "reason": "Worse by 0.1."}
+    event = of_entry("demo", entry, WHERE)
+
+    assert event is not None
+    assert (event.kind, event.subject) == ("canary", "[demo] canary: version 7")
+    assert event.text.startswith("Worse by 0.1.")
+
+
+def test_sending_stops_in_time_and_goes_on_in_the_next_go(tmp_path: Path):
+    box, clock = Outbox(tmp_path), iter(range(0, 10_000, 5))
+    several = {k: [replace(said(), id=k)] for k in "abcde"}
+    box.put(several, {}, 0.0)
+
+    sent, _ = deliver(box, lambda _: None, lambda: float(next(clock)))
+    rest, _ = deliver(box, lambda _: None, lambda: 1000.0)
+
+    assert 0 < len(sent) < 5
+    assert len(sent) + len(rest) == 5
 
 
 def test_a_line_of_the_ledger_without_news_tells_nothing():

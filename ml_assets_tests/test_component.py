@@ -95,7 +95,17 @@ attributes:
     - {beats: baseline, by: 0.02, mode: enforce}
     - {beats: champion, by: 0.01, confidence: 0.95}
   promotion: {mode: automatic}
-  retrain: {on_new_data: true}
+  retrain: {on_new_data: true, schedule: "0 2 * * *", timezone: Europe/Berlin, automation: false}
+  limits:
+    run: 6h
+    dataset: 61m
+    split: 10m
+    candidate: 30m
+    evaluation: 11m
+    challenger: 12m
+    production_model: 13m
+    predictions: 14m
+  alerts: {email: [team@example.com], slack: SLACK, webhook: HOOK, on: [drift]}
   predictions: {path: inbox/*.csv, output: scored, format: csv.gz, rescore: false}
   trust: [my_package.Ratio]
   seed: 3
@@ -236,7 +246,8 @@ OTHER_SOURCES = {
 @pytest.mark.parametrize("source", OTHER_SOURCES)
 def test_a_source_that_can_be_watched_has_a_sensor(load: Load, source: str) -> None:
     defs = load(SMALLEST.replace("path: data.csv", source))
-    sensors = [s for s in defs.sensors or [] if s.name != "champion_aliases"]
+    of_all = ("champion_aliases", "lost_runs")
+    sensors = [s for s in defs.sensors or [] if s.name not in of_all]
     watched = OTHER_SOURCES[source]
     assert [s.name for s in sensors] == (["demo_new_data"] if watched else [])
     for sensor in sensors:
@@ -380,7 +391,7 @@ WRONG: list[tuple[str, str, str, list[str]]] = [
     ("Problem.select", "select: roc_auc", "select: roc_aux", ["Did you mean `roc_auc`?"]),
     ("Problem.gates", "class_share: 0.05", "clas_share: 0.05", ["{class_share: X}", "`class_share`?"]),
     ("Problem.promotion", "promotion: {mode: automatic}", "promotion: soon", ["dictionary"]),
-    ("Problem.retrain", "retrain: {on_new_data: true}", "retrain: weekly", ["dictionary"]),
+    ("Problem.retrain", "retrain: {on_new_data: true, schedule: \"0 2 * * *\", timezone: Europe/Berlin, automation: false}", "retrain: weekly", ["dictionary"]),
     ("Problem.trust", "trust: [my_package.Ratio]", "trust: my_package.Ratio", ["list"]),
     ("Problem.seed", "seed: 3", "seed: -3", ["greater than or equal to 0"]),
     # the dataset
@@ -497,6 +508,23 @@ WRONG: list[tuple[str, str, str, list[str]]] = [
     ("PromotionDeclaration.mode", "mode: automatic", "mode: automatc", ["Did you mean `automatic`?"]),
     ("RetrainDeclaration.on_new_data", "on_new_data: true", "on_new_data: perhaps", ["boolean"]),
     ("RetrainDeclaration.on_new_data", "on_new_data: true", "on_new_dat: true", ["Did you mean `on_new_data`?"]),
+    ("RetrainDeclaration.schedule", "0 2 * * *", "0 25 * * *", ["`25` is no hour: 0 to 23"]),
+    ("RetrainDeclaration.timezone", "Europe/Berlin", "Berlin", ["no time zone"]),
+    ("RetrainDeclaration.automation", "automation: false", "automation: perhaps", ["boolean"]),
+    ("Problem.limits", "    run: 6h\n", "    rum: 6h\n", ["Did you mean `run`?"]),
+    ("LimitsDeclaration.run", "run: 6h", "run: soon", ["`soon` is no duration", "like `30m`"]),
+    ("LimitsDeclaration.dataset", "dataset: 61m", "dataset: -1m", ["is no duration"]),
+    ("LimitsDeclaration.split", "split: 10m", "split: 10 min", ["is no duration"]),
+    ("LimitsDeclaration.candidate", "candidate: 30m", "candidate: [30m]", ["is no duration"]),
+    ("LimitsDeclaration.evaluation", "evaluation: 11m", "evaluation: true", ["is no duration"]),
+    ("LimitsDeclaration.challenger", "challenger: 12m", "challenger: 0m", ["greater than 0"]),
+    ("LimitsDeclaration.production_model", "production_model: 13m", "production_model: 13w", ["is no duration"]),
+    ("LimitsDeclaration.predictions", "predictions: 14m", "predictions: soon", ["is no duration"]),
+    ("Problem.alerts", "alerts: {email: [team@example.com], slack: SLACK, webhook: HOOK, on: [drift]}", "alerts: {on: [drift]}", ["nobody is told"]),
+    ("AlertsDeclaration.email", "team@example.com", "anybody", ["`anybody` is no e-mail address"]),
+    ("AlertsDeclaration.slack", "slack: SLACK", "slack: https://hooks.slack.com/x", ["is a secret"]),
+    ("AlertsDeclaration.webhook", "webhook: HOOK", "webhook: https://example.com/x", ["is a secret"]),
+    ("AlertsDeclaration.on", "on: [drift]", "on: [drft]", ["Did you mean `drift`?"]),
     ("Problem.predictions", "predictions: {path: inbox/*.csv, output: scored, format: csv.gz, rescore: false}", "predictions: inbox", ["dictionary"]),
     ("PredictionsDeclaration.path", "path: inbox/*.csv", "path: [inbox]", ["string"]),
     ("PredictionsDeclaration.output", "output: scored", "output: inbox/scored", ["where the files to be scored arrive"]),
@@ -528,6 +556,8 @@ UNDER = {
     "BeatsChampionGate": "gates",
     "PromotionDeclaration": "promotion",
     "RetrainDeclaration": "retrain",
+    "LimitsDeclaration": "limits",
+    "AlertsDeclaration": "alerts",
     "PredictionsDeclaration": "predictions",
 }
 

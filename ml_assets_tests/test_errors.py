@@ -69,6 +69,17 @@ def wrapped(cause: Exception) -> MLAssetsError:
     return error
 
 
+def hidden() -> MLAssetsError:
+    """It returns an error of ours that does not show its cause, as that may name a password."""
+    try:
+        try:
+            raise sqlite3.OperationalError("database is locked")
+        except sqlite3.OperationalError:
+            raise errors.DatasetError("`sql` failed") from None
+    except MLAssetsError as error:
+        return error
+
+
 def answered(status: int) -> Exception:
     response = requests.Response()
     response.status_code = status
@@ -89,6 +100,7 @@ PASSING = [
     RestException({"error_code": "INTERNAL_ERROR", "message": "later"}),
     botocore.exceptions.EndpointConnectionError(endpoint_url="https://example.com"),
     wrapped(sqlite3.OperationalError("database is locked")),
+    hidden(),
 ]
 STAYING = [
     ValueError("wrong"),

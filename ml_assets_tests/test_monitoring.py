@@ -206,7 +206,7 @@ def promoted(life: Life) -> None:
 
 
 def test_a_fresh_champion_that_does_worse_than_its_predecessor_is_rolled_back(life: Life):
-    """Seen to fail when the champion's own rows of training judged it."""
+    """Seen to fail when the two were taken for each other."""
     promoted(life)
     later = moved(150, seed=4)
     life.serve(later)

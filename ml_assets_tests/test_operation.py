@@ -139,10 +139,13 @@ def project(tmp_path: Path) -> Any:
         yield made
 
 
-def test_a_schedule_starts_the_job_at_its_times_in_its_zone(project: Project):
+def test_a_schedule_starts_the_job_at_its_times_in_its_zone(
+    project: Project, tmp_path_factory: pytest.TempPathFactory
+):
     problem = declared(retrain={"schedule": "0 2 * * *", "timezone": "Europe/Berlin"})
     schedule = project.definitions(problem).resolve_schedule_def("demo_schedule")
-    context = dg.build_schedule_context(project.instance)
+    instance = dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster")))
+    context = dg.build_schedule_context(instance)
 
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 2 * * *", "Europe/Berlin")
     assert schedule.job_name == "demo"
@@ -150,7 +153,7 @@ def test_a_schedule_starts_the_job_at_its_times_in_its_zone(project: Project):
     assert isinstance(schedule(context), dg.RunRequest)
 
     job = project.definitions(problem).resolve_job_def("demo")
-    project.instance.create_run_for_job(job, status=dg.DagsterRunStatus.NOT_STARTED)
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.NOT_STARTED)
     assert "waits in the queue already" in str(schedule(context))
 
 
@@ -170,8 +173,10 @@ def test_all_steps_of_a_round_are_in_the_pool_of_their_problem(project: Project)
     assert run.run_op_concurrency.all_pools == {"demo"}
     assert not run.run_op_concurrency.has_unconstrained_root_nodes
     assert job.tags["dagster/max_runtime"] == "21600"
-    for beside in ("demo_predictions", "demo_rollback"):
-        other = project.instance.create_run_for_job(definitions.resolve_job_def(beside))
+    why = {"ops": {"demo__rollback": {"config": {"why": "wrong prices"}}}}
+    for beside, config in (("demo_predictions", None), ("demo_rollback", why)):
+        job = definitions.resolve_job_def(beside)
+        other = project.instance.create_run_for_job(job, run_config=config)
         assert other.run_op_concurrency is None
 
 

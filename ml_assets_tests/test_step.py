@@ -59,6 +59,26 @@ def test_a_lock_and_a_connection_are_tried_again_and_the_run_is_green(
     assert tries_of(run, "demo__dataset") == 3
 
 
+def test_a_step_without_a_policy_of_its_own_is_tried_again_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(steps, "_POLICY", dg.RetryPolicy(max_retries=steps.MOST_RETRIES))
+    seen: list[int] = []
+
+    @dg.op(out=dg.Out(dg.Nothing))
+    @steps.careful(declared(), "monitoring")
+    def flaky(context: dg.OpExecutionContext) -> Any:
+        seen.append(context.retry_number)
+        if len(seen) < 3:
+            raise LOCKED
+        yield dg.Output(None)
+
+    @dg.job
+    def job() -> None:
+        flaky()
+
+    assert job.execute_in_process(raise_on_error=False).success
+    assert seen == [0, 1, 2]
+
+
 def test_what_does_not_pass_is_red_after_so_many_tries(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ):

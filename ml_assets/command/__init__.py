@@ -24,6 +24,7 @@ from ml_assets.command.deciding import (
 from ml_assets.command.declaring import check, import_, new
 from ml_assets.command.listing import completion, listing
 from ml_assets.command.predicting import manifest, predict, serve
+from ml_assets.command.publishing import ci
 from ml_assets.command.replaying import replay
 from ml_assets.command.telling import alert
 from ml_assets.command.working import clean, run, ui
@@ -68,7 +69,7 @@ def main() -> None:
 
 
 SECTIONS = {
-    "Declare a problem": ("new", "import", "check", "list"),
+    "Declare a problem": ("new", "import", "check", "list", "ci"),
     "Work": ("run", "ui", "alert", "clean"),
     "Look": ("status", "history", "inspect", "quarantine"),
     "Decide": ("approve", "override", "release", "rollback"),
@@ -97,6 +98,7 @@ for _command in (
     check,
     listing,
     alert,
+    ci,
     ui,
     completion,
 ):

@@ -15,6 +15,8 @@ Happening = Literal[
     "drift",
     "batch_quarantined",
     "champion_changed",
+    "approval_awaited",
+    "canary",
     "rollback",
     "override",
     "alias_repaired",
@@ -25,6 +27,8 @@ HAPPENINGS: tuple[Happening, ...] = (
     "drift",
     "batch_quarantined",
     "champion_changed",
+    "approval_awaited",
+    "canary",
     "rollback",
     "override",
     "alias_repaired",
@@ -166,7 +170,7 @@ class LimitsDeclaration(Declaration):
 
     def of(self, noun: str) -> float | None:
         """It returns the limit of an asset by its noun, in seconds; None for none."""
-        limit: float | None = getattr(self, noun)
+        limit: float | None = getattr(self, noun, None)
         return limit
 
 

@@ -13,7 +13,7 @@ from ml_assets.round.quarantine import RECORD
 
 FIRST_LOOK = 86400.0  # what is older when a problem is looked at for the first time is history
 MOST_RUNS = 1000  # of which it is remembered that they were looked at
-MOST_AT_ONCE = 20  # messages in one go: a sensor has a minute
+LONGEST = 30.0  # seconds of sending in one go: a sensor has a minute
 
 
 def messages(event: Event, declared: AlertsDeclaration) -> list[Message]:
@@ -57,10 +57,12 @@ def gather(
     name, trouble = problem.name, ""
     noted = outbox.mark(name) or {"since": now - FIRST_LOOK, "ledger": 0, "batches": 0.0}
     entries: list[dict[str, Any]] = []
+    mark = list(stores.ledger.mark(name) or ())
     try:
-        entries = stores.ledger.entries(name)
+        if mark != noted.get("mark"):  # most of the time nothing was decided
+            entries = stores.ledger.entries(name)
     except PromotionRefused as error:
-        trouble = str(error)
+        trouble, mark = str(error), noted.get("mark", [])
     found = [of_entry(name, e, where) for e in entries if e["number"] > noted["ledger"]]
     batches = [
         e for e in stores.lake.entries(name, "quarantine") if e.facts["at"] >= noted["batches"]
@@ -79,6 +81,7 @@ def gather(
     events = [e for e in found if e and e.at >= noted["since"] and e.kind in declared.on]
     noted |= {
         "ledger": len(entries) or noted["ledger"],
+        "mark": mark,
         "batches": max((e.facts["at"] for e in batches), default=noted["batches"]),
         "warned": warned,
         "runs": looked,
@@ -100,9 +103,11 @@ def deliver(
     Returns:
         What was sent, and why others were not, by id.
     """
-    sent, refused = [], {}
+    sent, refused, until = [], {}, now() + LONGEST
     with outbox.sending() as mine:
-        for message in outbox.waiting(now())[:MOST_AT_ONCE] if mine else []:
+        for message in outbox.waiting(now()) if mine else []:
+            if now() > until:
+                break
             try:
                 send(message)
             except AlertFailed as error:

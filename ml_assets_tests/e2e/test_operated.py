@@ -17,7 +17,7 @@ from ml_assets_tests.e2e.served import CHECKOUT, Served, descendants, free_port,
 from ml_assets_tests.problems import arrive, rows
 from ml_assets_tests.receivers import mail_server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 YAML = """\
 type: ml_assets.components.MLProblem
@@ -31,6 +31,8 @@ attributes:
   alerts: {email: [team@example.com]}
 """
 MODEL = """\
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -41,6 +43,9 @@ def patient():
     Path("begun").touch()
     while Path("wait").exists():
         time.sleep(0.1)
+    if Path("kill").exists():
+        Path("kill").unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
     return LogisticRegression()
 """
 
@@ -83,6 +88,7 @@ def test_runs_take_turns_and_a_machine_that_stops_loses_none_and_tells_once(tmp_
             assert shown.run(second)["status"] == "QUEUED"
             _stop_the_machine(shown)
         (root / "wait").unlink()
+        (root / "kill").touch()  # the step of the run that goes on is killed, and tried again
         with _ui(root, mail.address) as shown:
             assert shown.ended(first)["status"] == "FAILURE"
             assert shown.ended(second)["status"] == "SUCCESS"
@@ -90,6 +96,7 @@ def test_runs_take_turns_and_a_machine_that_stops_loses_none_and_tells_once(tmp_
             wait_for("the run that goes on", lambda: ledger.champion("demo"), 120)
             wait_for("the second mail", lambda: len(mail.messages) > 1, 90)
             time.sleep(35)  # one more tick of the sensor
+    assert not (root / "kill").exists()
     assert [m["Subject"] for m in mail.messages] == [
         "[demo] gate failed: rows_are_unique",
         "[demo] champion changed: version 1",

@@ -11,6 +11,7 @@ from ml_assets.components.ml_problem import checks
 from ml_assets.components.ml_problem.assets import common, key_of, round_of
 from ml_assets.components.ml_problem.decisions import changed
 from ml_assets.components.ml_problem.sensor import request
+from ml_assets.components.ml_problem.step import careful
 from ml_assets.digest import digest_of
 from ml_assets.errors import MLAssetsError
 from ml_assets.problem import Problem
@@ -48,8 +49,9 @@ def _asset(problem: Problem, folder: Path | None, key: dg.AssetKey) -> dg.Assets
         code_version=digest_of(declared),
         output_required=False,
         check_specs=[checks.spec(key, name, "warn") for name in CHECKS],
-        **common(problem, {"scikitlearn", "mlflow"}),
+        **common(problem, {"scikitlearn", "mlflow"}, follows=False),
     )
+    @careful(problem, "canary")
     def canary(
         context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
     ) -> Iterator[Any]:

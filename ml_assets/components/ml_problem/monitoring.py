@@ -12,6 +12,7 @@ from ml_assets.components.ml_problem import checks
 from ml_assets.components.ml_problem.assets import common, key_of, round_of
 from ml_assets.components.ml_problem.decisions import changed
 from ml_assets.components.ml_problem.job import WATCHING
+from ml_assets.components.ml_problem.step import careful
 from ml_assets.digest import digest_of
 from ml_assets.errors import MLAssetsError
 from ml_assets.problem import Problem
@@ -71,8 +72,9 @@ def _monitoring(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         "spread as they were. A check warns when so many of the last windows, and the latest, show it.",
         code_version=digest_of(problem.watched(), problem.retrain.on_drift),
         check_specs=[checks.spec(key, name, "warn") for name in CLAIMS],
-        **common(problem, {"scikitlearn"}),
+        **common(problem, {"scikitlearn"}, follows=False),
     )
+    @careful(problem, "monitoring")
     def monitoring(
         context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
     ) -> Iterator[Any]:
@@ -140,8 +142,9 @@ def _rollback_decision(problem: Problem, folder: Path | None) -> dg.AssetsDefini
         "unless `monitoring.rollback` says otherwise.",
         code_version=digest_of(problem.watched(), problem.promotion.mode),
         check_specs=[checks.spec(key, PREDECESSOR, "warn")],
-        **common(problem, {"scikitlearn"}),
+        **common(problem, {"scikitlearn"}, follows=False),
     )
+    @careful(problem, "rollback_decision")
     def rollback_decision(
         context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
     ) -> Iterator[Any]:
@@ -165,7 +168,7 @@ def _retrain_decision(problem: Problem) -> dg.AssetsDefinition:
         description="Whether a run starts by itself, and why, or what it waits for. The sensor "
         f"`{problem.name}_retrain` asks the same every half a minute, and starts it.",
         code_version=digest_of(problem.retrain),
-        **common(problem, {"python"}),
+        **common(problem, {"python"}, follows=False),
     )
     def retrain_decision(
         context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]

@@ -72,7 +72,7 @@ def _next(context: Any, events: Iterator[Any], limit: TimeLimit | None) -> Any:
 
     Raises:
         Failure: something went wrong that another try would find the same.
-        Exception: something that may pass, as it was raised.
+        RetryRequested: it may pass.
     """
     try:
         if limit is None:
@@ -84,7 +84,8 @@ def _next(context: Any, events: Iterator[Any], limit: TimeLimit | None) -> Any:
     except Exception as error:
         if is_transient(error):
             context.log.warning(f"{type(error).__name__}: {error}. This may pass.")
-            raise
+            wait = _POLICY.calculate_delay(context.retry_number + 1)
+            raise dg.RetryRequested(MOST_RETRIES, wait) from error
         raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
 
 
