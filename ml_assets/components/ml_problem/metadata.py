@@ -12,7 +12,6 @@ from ml_assets.evaluation import Contender
 from ml_assets.metric import METRICS
 from ml_assets.resources.lake import Entry
 from ml_assets.resources.registry import Registry
-from ml_assets.round.canary import CanaryMade
 from ml_assets.round.candidate import CandidateMade
 from ml_assets.round.card import GLANCE, PAGE
 from ml_assets.round.challenger import JUDGED, ChallengerMade
@@ -22,6 +21,7 @@ from ml_assets.round.production import ProductionMade
 from ml_assets.round.split import SplitMade
 
 if TYPE_CHECKING:
+    from ml_assets.round.canary import CanaryMade
     from ml_assets.round.predictions import PredictionsMade
 
 MOST_COLUMNS_SHOWN = 60
@@ -266,7 +266,7 @@ def of_challenger(made: ChallengerMade, problem: str, registry: Registry) -> dic
     }
 
 
-def of_canary(made: CanaryMade) -> dict[str, Any]:
+def of_canary(made: "CanaryMade") -> dict[str, Any]:
     """It returns what is shown with the canary."""
     assert made.written and made.canary and made.standing and made.decision
     found, terms = made.found, made.canary["terms"]
