@@ -11,15 +11,22 @@ range of training.  Two questions are asked of the counts, and drift is what bot
   many rows everything is more than chance.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal
 
 from ml_assets.candidate import Predictions
 from ml_assets.dataset import Target
+from ml_assets.later import later
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 BINS = 10
 MOST_VALUES = 20  # numbers with so few distinct values are compared value by value

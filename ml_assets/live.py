@@ -5,15 +5,22 @@ with the same key, however late that came.  Pure functions of tables; where the 
 kept, and which labels there are, is the round's to know.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.candidate import Predictions
 from ml_assets.dataset import Target
+from ml_assets.later import later
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 SERVED, SCORED_FILE = "served", "file"
 COLUMNS = ("id", "key", "at", "version", "prediction", "truth", "learned", "source")

@@ -14,18 +14,24 @@ The rows of both sides differ, so both bring noise of their own: the standard er
 into the interval.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.candidate import Predictions
 from ml_assets.comparison import row_losses
 from ml_assets.dataset import Target
 from ml_assets.evaluation import score
+from ml_assets.later import later
 from ml_assets.metric import gain
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = later("numpy")
 
 RESAMPLES = 100
 MOST_ROWS = 2000  # that are resampled; the error is scaled to all rows
@@ -50,7 +56,7 @@ class Judged:
     def __len__(self) -> int:
         return len(self.truth)
 
-    def taken(self, rows: np.ndarray) -> "Judged":
+    def taken(self, rows: np.ndarray) -> Judged:
         """It returns some of the rows."""
         return Judged(self.truth[rows], _taken(self.said, rows))
 

@@ -5,19 +5,26 @@ server and every batch agrees, and another canary gets another share.  Whatever 
 answer, the champion does.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
+from ml_assets.later import later
 from ml_assets.scoring import Said, Scorer, said_of
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
+
 # What gives the canary's features of all rows, and says which rows are wrong for it, and why.
-Features = Callable[[], tuple[pd.DataFrame, Mapping[int, str]]]
+Features = Callable[[], "tuple[pd.DataFrame, Mapping[int, str]]"]
 
 
 @dataclass(frozen=True)
@@ -83,9 +90,9 @@ def _text(key: Any) -> str | None:
     return str(int(key)) if isinstance(key, float) and key.is_integer() else str(key)
 
 
-def contents_of(features: pd.DataFrame) -> list[str]:
+def contents_of(features: pd.DataFrame | Mapping[str, np.ndarray]) -> list[str]:
     """It returns for each row the first 16 digits of the SHA-256 of its features as JSON."""
-    columns = [features[name].to_numpy() for name in features]
+    columns = [np.asarray(features[name]) for name in features]
     told = [c.astype("int64").tolist() if c.dtype.kind == "M" else c.tolist() for c in columns]
     return [
         hashlib.sha256(json.dumps(row).encode()).hexdigest()[:16] for row in zip(*told, strict=True)

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ml_assets.data_file import fingerprint, load, plain, read
+from ml_assets.data_file import fingerprint, load, plain, read, read_through
 from ml_assets.dataset import Profile, describe, features, find_target, infer_task
 from ml_assets.errors import DatasetError
+from ml_assets.rows import first_rows
 from ml_assets_tests.conftest import dataset, table
 
 ROWS = pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": [0.5, np.nan]})
@@ -330,3 +331,31 @@ def test_parquet_named_csv_is_told_its_name(tmp_path):
     path = parquet(tmp_path, {"a": [1, 2]}).rename(tmp_path / "data.csv")
     with pytest.raises(DatasetError, match=r"is not csv but Parquet; name it \.parquet"):
         read(path, dataset())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_type_that_does_not_fit_is_widened_however_many_threads_read(tmp_path, threads):
+    """A reader with one thread says it in other words. Seen to fail with OMP_NUM_THREADS=1."""
+    path = file(tmp_path, b"a,k\n1,2.5\n2,many\n")
+    before = pa.cpu_count()
+    pa.set_cpu_count(threads)
+    try:
+        known = {"k": pa.float64()}
+        rows, _ = read_through(path, dataset(), known, lambda p: pa.concat_tables(list(p)))
+    finally:
+        pa.set_cpu_count(before)
+    assert rows["k"].to_pylist() == ["2.5", "many"]
+
+
+def test_first_rows_are_kept_as_json_and_bounded():
+    wide = pd.concat([ROWS] + [pd.Series([i] * 2, name=f"x{i}") for i in range(70)], axis=1)
+    wide["a"] = pd.to_datetime(["2024-01-31", None])
+    wide.loc[0, "b"] = "x" * 1000
+    kept = json.loads(json.dumps(first_rows(wide), allow_nan=False))
+    assert kept["of"] == 73
+    assert len(kept["columns"]) == len(kept["cells"][0]) == 60
+    assert [row[:3] for row in kept["cells"]] == [
+        ["2024-01-31 00:00:00", "x" * 200, 0.5],
+        [None, None, None],
+    ]
+    assert len(first_rows(table(80))["cells"]) == 5

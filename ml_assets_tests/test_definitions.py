@@ -15,6 +15,7 @@ from ml_assets_tests.e2e.served import CHECKOUT, clean_environment
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 HEAVY = ("pandas", "numpy", "sklearn", "mlflow", "skrub", "pyarrow", "matplotlib")
+OF_STEPS = ("numpy", "pandas", "pyarrow", "deltalake", "scipy", "sklearn", "skops", "mlflow")
 SHIPPED = sorted(p.parent.name for p in (CHECKOUT / "ml_assets" / "defs").glob("*/defs.yaml"))
 
 
@@ -123,3 +124,20 @@ def test_code_versions_tell_candidates_apart(name: str) -> None:
     graph = loaded()[1].resolve_asset_graph()
     keys = [k for k in graph.get_all_asset_keys() if k.path[:2] == [name, "candidate"]]
     assert len({graph.get(k).code_version for k in keys}) == len(keys)
+
+
+@pytest.mark.slow
+def test_the_fork_server_has_what_steps_import_late() -> None:
+    """A step is forked from it: what is not there is imported anew in each. A misspelt name would
+    be passed over in silence, as multiprocessing does. Seen to fail with the list of before."""
+    code = (
+        "import sys, json, importlib\n"
+        "from ml_assets.components.ml_problem.job import PRELOADED\n"
+        "[importlib.import_module(name) for name in PRELOADED]\n"
+        f"print(json.dumps([m for m in {OF_STEPS!r} if m not in sys.modules]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []

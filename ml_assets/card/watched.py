@@ -1,13 +1,19 @@
 """A picture of live rows: window by window, how good the champion was and how far things drifted."""
 
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.card.drawing import Curve, alone, bars, beside, lines
 from ml_assets.drift import ColumnDrift
+from ml_assets.later import later
 from ml_assets.window import Window
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = later("numpy")
 
 MOST_COLUMNS = 12
 
@@ -54,7 +60,8 @@ def _curve(name: str, windows: Sequence[Window], aspect: Any) -> Curve:
 def _lines(title: str, y: str, curves: list[Curve], level: float | None) -> str:
     known = [c for c in curves if len(c.x)]
     if level is not None and known:  # so that the level lies on the paper
-        ends = np.array([known[0].x[0], known[0].x[-1]])
+        places = np.concatenate([c.x for c in known])
+        ends = np.array([places.min(), places.max()])
         known.append(Curve("on test", ends, np.array([level, level])))
     if not known:
         known = [Curve("nothing yet", np.array([0.0, 1.0]), np.array([0.0, 0.0]))]

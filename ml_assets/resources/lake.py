@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -114,6 +115,13 @@ class Lake:
             self._read[known] = table.rows(files, self._sound)
         rows: StoredRows = self._read[known]
         return rows
+
+    def let_go(self) -> None:
+        """It lets go of all rows in memory; they are read again when they are asked for."""
+        self._read.clear()
+        arrow = sys.modules.get("pyarrow")
+        if arrow is not None:  # which keeps what was freed for the next table
+            arrow.default_memory_pool().release_unused()
 
     def head(self, entry: Entry, name: str, most: int) -> "pd.DataFrame":
         """It returns the first rows of a Parquet file of an entry; no more is read.

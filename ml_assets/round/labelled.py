@@ -1,19 +1,26 @@
 """The labelled rows of a canary: what it and the champion say of live rows whose label has come."""
 
-from dataclasses import dataclass
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.candidate import Predictions, predict
 from ml_assets.dataset import Target
 from ml_assets.errors import NotMaterialized
+from ml_assets.later import later
 from ml_assets.live import key_text, said_in
 from ml_assets.round import Round
 from ml_assets.round.dataset import current_dataset, dataset_rows
 from ml_assets.round.live import learned_keys, live_rows
 from ml_assets.round.predictions import load_scorer
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 SAME_WITHIN = 1e-4  # the same model, by another runtime, may round otherwise
 

@@ -1,18 +1,17 @@
 """The live rows of a round: what served and what was scored in files, with labels as they came."""
 
+from __future__ import annotations
+
 import time
 from calendar import timegm
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.data_file import fingerprint, read_through
 from ml_assets.errors import DatasetError, ModelRefused, NotMaterialized
 from ml_assets.landing import Arrival, fetch, look_for
+from ml_assets.later import later
 from ml_assets.live import PROBABILITY, SCORED_FILE, SERVED, LiveRows, key_text, together
 from ml_assets.resources.ledger import MAKES_CHAMPION
 from ml_assets.resources.prediction_log import read_inputs, read_predictions
@@ -22,6 +21,15 @@ from ml_assets.round.predictions import ScoredFile, scored_files
 from ml_assets.rows import as_frame
 from ml_assets.scoring import Scorer, fitted_in, read_as
 from ml_assets.verification import golden_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+else:
+    np = later("numpy")
+    pd = later("pandas")
+    pa = later("pyarrow")
 
 
 def live_rows(round_: Round, since: float | None = None, until: float | None = None) -> LiveRows:

@@ -1,17 +1,17 @@
 """The monitoring of a round: the champion's live rows, window by window, and what they show."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from ml_assets import drift
 from ml_assets.digest import digest_of
 from ml_assets.drift import ColumnDrift, Drift
 from ml_assets.errors import NotMaterialized
 from ml_assets.gates import Verdict
+from ml_assets.later import later
 from ml_assets.live import LiveRows, said_in, truth_in
 from ml_assets.problem import DriftRule, MonitoringDeclaration
 from ml_assets.problem.monitoring import ASPECTS, Aspect
@@ -23,6 +23,13 @@ from ml_assets.round.live import live_features, live_rows
 from ml_assets.round.mark import live_mark
 from ml_assets.round.reference import Reference, reference_of
 from ml_assets.window import Alarm, Answer, Window, alarms, cut, odd_volume
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 NOTE = "monitoring"
 MADE_BY = "1"  # changes when windows come to be asked otherwise
@@ -89,7 +96,7 @@ def make_monitoring(round_: Round) -> MonitoringMade:
     rows = live.of(entry["version"])
     rows = rows[~rows["learned"].to_numpy(dtype=bool)].reset_index(drop=True)
     asking = digest_of(MADE_BY, entry["number"], declared, round_.problem.select)
-    windows, columns = _Asking(round_, declared, reference, asking).windows(rows, now)
+    windows, columns = Asking(round_, declared, reference, asking).windows(rows, now)
     rule = round_.problem.retrain.drift_rule or DriftRule()
     found = alarms(windows, rule.violations, rule.of_last, ASPECTS)
     verdicts = [
@@ -127,12 +134,18 @@ def make_monitoring(round_: Round) -> MonitoringMade:
     )
 
 
-class _Asking:
+class Asking:
     """The questions to the windows of one version's live rows."""
 
     def __init__(
-        self, round_: Round, declared: MonitoringDeclaration, reference: Reference, asking: str
+        self,
+        round_: Round,
+        declared: MonitoringDeclaration,
+        reference: Reference,
+        asking: str,
+        known_features: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
     ) -> None:
+        self._known_features = known_features or (lambda rows: live_features(round_, rows))
         self.round, self.declared, self.reference = round_, declared, reference
         noted = round_.stores.lake.noted(round_.problem.name, NOTE) or {}
         same = noted.get("asking") == asking
@@ -162,7 +175,7 @@ class _Asking:
         return known is None or (known.rows, known.labelled) != seen
 
     def _features(self, parts: list[pd.DataFrame]) -> pd.DataFrame:
-        return live_features(self.round, pd.concat(parts)) if parts else pd.DataFrame()
+        return self._known_features(pd.concat(parts)) if parts else pd.DataFrame()
 
     def _asked(self, number: int, rows: pd.DataFrame, features: pd.DataFrame) -> Window:
         known = features.loc[features.index.isin(rows.index)]

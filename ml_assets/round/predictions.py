@@ -1,14 +1,12 @@
 """The predictions of a round: files scored with the champion, each content once by each version."""
 
+from __future__ import annotations
+
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.data_file import fingerprint
 from ml_assets.errors import (
@@ -20,6 +18,7 @@ from ml_assets.errors import (
 )
 from ml_assets.gates import Verdict
 from ml_assets.landing import DATA_FILES, Arrival, fetch, look_for, marked
+from ml_assets.later import later
 from ml_assets.problem import Problem
 from ml_assets.resources.ledger import MAKES_CHAMPION
 from ml_assets.resources.stores import Stores
@@ -27,7 +26,17 @@ from ml_assets.round import Made, Round
 from ml_assets.rows import as_frame
 from ml_assets.scoring import Said, Scorer, Share, fitted_in, score_file
 from ml_assets.share import Sharing, names_of, shared
-from ml_assets.verification import golden_of, load_verified, says_the_same
+from ml_assets.shortcut import shortcut_of
+from ml_assets.verification import golden_of, golden_rows, load_verified, says_the_same
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+else:
+    np = later("numpy")
+    pd = later("pandas")
+    pa = later("pyarrow")
 
 MOST_WAITED = 5.0  # seconds for files that may still be written
 
@@ -61,8 +70,16 @@ def scoring_entry(problem: str, stores: Stores, version: int | None = None) -> d
     return known[-1]
 
 
-def load_scorer(problem: Problem, stores: Stores, entry: dict[str, Any]) -> Scorer:
+def load_scorer(
+    problem: Problem, stores: Stores, entry: dict[str, Any], one_row: bool = False
+) -> Scorer:
     """It returns a version ready to score, when it is what the ledger recorded and still says so.
+
+    Args:
+        problem: the problem.
+        stores: where registry and ledger are.
+        entry: the ledger's entry of the version.
+        one_row: it will be asked about single rows, and may take a shortcut for them.
 
     Raises:
         ModelRefused: a file was changed, it holds untrusted types, or it predicts otherwise.
@@ -71,8 +88,16 @@ def load_scorer(problem: Problem, stores: Stores, entry: dict[str, Any]) -> Scor
     model = load_verified(version.folder, entry["digest"], tuple(problem.trust))
     says_the_same(model, version.folder)
     columns, classes = golden_of(version.folder)
+    shortcut = shortcut_of(model, columns, golden_rows(version.folder), one_row)
     return Scorer(
-        problem.name, entry["version"], entry["digest"], model, columns, classes, problem.dataset
+        problem.name,
+        entry["version"],
+        entry["digest"],
+        model,
+        columns,
+        classes,
+        problem.dataset,
+        shortcut,
     )
 
 
@@ -145,6 +170,7 @@ def predict_file(
         "wrong_rows": scored.wrong_rows,
         "wrong": [{"line": line, "reason": reason} for line, reason in scored.wrong],
         "unseen": dict(scored.unseen),
+        "answered_by": str(scorer.shortcut),
         "input": str(path),
         "input_digest": scored.digest,
         "output": str(output),

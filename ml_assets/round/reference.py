@@ -1,12 +1,11 @@
 """What live rows of a version are held against: the rows that it was judged on, as they were then."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ml_assets import drift
 from ml_assets.candidate import Predictions
@@ -14,6 +13,7 @@ from ml_assets.dataset import Target
 from ml_assets.digest import digest_of
 from ml_assets.drift import Spread
 from ml_assets.evaluation import select_metric
+from ml_assets.later import later
 from ml_assets.quality import Judged, Measured, measured, usual_gain
 from ml_assets.resources.lake import Entry, read_table, write_table
 from ml_assets.round import CARD, PREDICTIONS, Round
@@ -21,6 +21,13 @@ from ml_assets.round.challenger import score_on_test
 from ml_assets.round.record import declared_in
 from ml_assets.round.split import make_split, part_rows
 from ml_assets.verification import load_verified
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 MADE_BY = "1"  # changes when a reference comes to hold something else
 MOST_JUDGED = 5000

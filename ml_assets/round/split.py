@@ -94,7 +94,9 @@ def make_split(round_: Round) -> SplitMade:
         (folder / CARD).write_text(json.dumps(record))
         return {"at": round_.clock(), "first": {n: first_rows(p) for n, p in parts.items()}}
 
-    return _made(round_, round_.put("split", key, write), dataset, profile, False)
+    entry = round_.put("split", key, write)
+    round_.stores.lake.let_go()  # what comes next asks its parts, and holds them in memory besides
+    return _made(round_, entry, dataset, profile, False)
 
 
 def current_split(round_: Round) -> SplitMade:

@@ -6,17 +6,17 @@ numbers of labelled rows that are fixed beforehand: who looks again with every r
 looks for.  The confidence is shared out over the looks (Bonferroni).
 """
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.candidate import predict
 from ml_assets.comparison import Comparison, compare
 from ml_assets.errors import CandidateError, MLAssetsError, NotMaterialized
 from ml_assets.evaluation import select_metric
 from ml_assets.gates import Verdict
+from ml_assets.later import later
 from ml_assets.live import key_text, truth_in
 from ml_assets.resources.ledger import MAKES_CHAMPION, PROMOTION
 from ml_assets.round import Made, Round
@@ -25,6 +25,13 @@ from ml_assets.round.live import learned_keys, live_features, live_rows
 from ml_assets.round.predictions import load_scorer
 from ml_assets.round.rollback import roll_back
 from ml_assets.scoring import Scorer, fitted_in
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 LOOKS = 4
 ACTOR = "monitoring"

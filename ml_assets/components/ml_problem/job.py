@@ -12,6 +12,13 @@ PRELOADED = [
     "dagster",
     "ml_assets.round.production",
     "ml_assets.components.ml_problem.metadata",
+    # which import these only when they are used: here they are to be there
+    "pandas",
+    "pyarrow.csv",
+    "pyarrow.parquet",
+    "deltalake",
+    "sklearn.ensemble",
+    "skops.io",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store",
     "dagster_mlflow.resources",
