@@ -260,7 +260,7 @@ def _told(call: str, folder: Path) -> list[dict[str, Any]]:
 def test_a_canarys_start_promotion_or_end_killed_at_any_step_is_whole_and_made_up_for(
     tmp_path: Path,
 ):
-    """Seen to fail when the alias moved before the ledger's line was written."""
+    """Before each step from the ledger's line on, and a few before it."""
     trials = _told("killed", tmp_path)
 
     assert {t["what"] for t in trials} == set(KILLED)
