@@ -1,11 +1,13 @@
 """How long a served prediction takes, beside the same model in process and in `mlflow models serve`.
 
-    python benchmarks/serving.py FOLDER [--seconds 10] [--clients 32] [--only-load]
+    python benchmarks/serving.py FOLDER [--candidate NAME] [--seconds 10] [--clients 32]
+        [--only-load | --only-compare]
 
 It declares a problem of 12 columns (9 numbers, 3 texts) in FOLDER, brings two versions to production,
 and asks one row, and 1,000 rows, in turn: in this process, of `ml-assets serve`, and of `mlflow models
 serve`, so that what else the machine does meets all three alike.  Then many clients ask at once while
-the champion is moved.  Every process predicts with one thread.
+the champion is moved.  Every process predicts with one thread.  CPU times are those of the process that
+answers, all threads: on a shared machine they say more than wall times.
 """
 
 import argparse
@@ -54,15 +56,15 @@ def ml_assets(folder: Path, *words: str) -> None:
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, candidate: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "workspace.yaml").touch()
     declared = folder / "problems" / "served" / "defs.yaml"
     declared.parent.mkdir(parents=True, exist_ok=True)
     table(20_000).to_csv(folder / "data.csv", index=False)
     os.environ["ML_ASSETS_DEFS"] = str(folder / "problems")
-    for candidate in ("linear: {}", "hist_gradient_boosting: {}"):
-        declared.write_text(YAML.replace("CANDIDATE", candidate))
+    for one in ("linear", candidate):
+        declared.write_text(YAML.replace("CANDIDATE", f"{one}: {{}}"))
         ml_assets(folder, "run", "served")
 
 
@@ -75,7 +77,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def started(folder: Path, command: list[str], port: int, log: str) -> Iterator[None]:
+def started(folder: Path, command: list[str], port: int, log: str) -> Iterator[int]:
     with open(folder / log, "w") as out:
         # MLflow's own server does not load even a skops file with the settings that we load with
         env = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
@@ -94,7 +96,7 @@ def started(folder: Path, command: list[str], port: int, log: str) -> Iterator[N
             time.sleep(0.5)
         else:
             raise SystemExit(f"{command}: it does not answer; see {folder / log}")
-        yield
+        yield process.pid
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
@@ -115,22 +117,43 @@ def asker(port: int, path: str, body: bytes, kind: str = "application/json") -> 
     return ask
 
 
-def in_turn(asked: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
+def cpu_ms(session: int) -> float:
+    """CPU time of all threads of all processes of a session."""
+    total = 0.0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if int((process / "stat").read_text().rsplit(")", 1)[1].split()[3]) == session:
+                threads = (process / "task").glob("*/schedstat")
+                total += sum(int(t.read_text().split()[0]) for t in threads) / 1e6
+    return total
+
+
+def in_turn(
+    asked: dict[str, Callable[[], object]], rounds: int, servers: dict[str, int]
+) -> dict[str, tuple[np.ndarray, float]]:
+    """Wall times of each in ms, and the CPU ms that one takes where it is answered."""
     took: dict[str, list[float]] = {name: [] for name in asked}
+    cpu = dict.fromkeys(asked, 0.0)
     for one in asked.values():
         one()
         one()
     for _ in range(rounds):
         for name, one in asked.items():
+            session = servers.get(name)
+            before = cpu_ms(session) if session else time.thread_time() * 1000
             began = time.perf_counter()
             one()
             took[name].append((time.perf_counter() - began) * 1000)
-    return {name: np.array(t) for name, t in took.items()}
+            cpu[name] += (cpu_ms(session) if session else time.thread_time() * 1000) - before
+    return {name: (np.array(t), cpu[name] / rounds) for name, t in took.items()}
 
 
-def compare(port: int, other: int, scorer: object) -> None:
+def compare(port: int, other: int, scorer: object, pids: tuple[int, int]) -> None:
     rows = table(LARGE, seed=1).drop(columns=["y", "id"])
     model = scorer.model  # type: ignore[attr-defined]
+    ours = ("/predict", "/invocations", "JSON", "Arrow")
+    servers = {f"`ml-assets serve`, {way}": pids[0] for way in ours}
+    servers |= {f"`mlflow models serve`{way}": pids[1] for way in ("", ", JSON")}
 
     def split(few: pd.DataFrame) -> bytes:
         return json.dumps({"dataframe_split": few.to_dict("split", index=False)}).encode()
@@ -151,10 +174,11 @@ def compare(port: int, other: int, scorer: object) -> None:
             "`mlflow models serve`": asker(other, "/invocations", split(one)),
         },
         ROUNDS,
+        servers,
     )
-    print("| one row | p50 ms | p99 ms |\n|---|---|---|")
-    for name, took in alone.items():
-        print(f"| {name} | {np.median(took):.2f} | {np.quantile(took, 0.99):.2f} |")
+    print("| one row | p50 ms | p99 ms | CPU ms |\n|---|---|---|---|")
+    for name, (took, cpu) in alone.items():
+        print(f"| {name} | {np.median(took):.2f} | {np.quantile(took, 0.99):.2f} | {cpu:.2f} |")
     sink = pa.BufferOutputStream()
     arrow = pa.Table.from_pandas(rows)
     with pa.ipc.new_stream(sink, arrow.schema) as stream:
@@ -163,15 +187,21 @@ def compare(port: int, other: int, scorer: object) -> None:
     many = in_turn(
         {
             "in process: `Pipeline.predict`": lambda: model.predict(rows),
+            "in process: predict and predict_proba": lambda: (
+                model.predict(rows),
+                model.predict_proba(rows),
+            ),
             "`ml-assets serve`, JSON": asker(port, "/predict", records(rows)),
             "`ml-assets serve`, Arrow": asker(port, "/predict", body, ARROW),
             "`mlflow models serve`, JSON": asker(other, "/invocations", split(rows)),
         },
         LARGE_ROUNDS,
+        servers,
     )
-    print(f"\n| {LARGE:,} rows a request | p50 ms | rows/s |\n|---|---|---|")
-    for name, took in many.items():
-        print(f"| {name} | {np.median(took):.1f} | {LARGE / np.median(took) * 1000:,.0f} |")
+    print(f"\n| {LARGE:,} rows a request | p50 ms | rows/s | CPU ms |\n|---|---|---|---|")
+    for name, (took, cpu) in many.items():
+        speed = LARGE / np.median(took) * 1000
+        print(f"| {name} | {np.median(took):.1f} | {speed:,.0f} | {cpu:.1f} |")
 
 
 def load(folder: Path, port: int, clients: int, seconds: float, other: int) -> None:
@@ -229,12 +259,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--candidate", default="hist_gradient_boosting")
     parser.add_argument("--only-load", action="store_true", help="in a FOLDER of a former run")
+    parser.add_argument("--only-compare", action="store_true", help="in a FOLDER of a former run")
     asked = parser.parse_args()
     folder = asked.folder.resolve()
     os.environ["ML_ASSETS_DEFS"] = str(folder / "problems")
-    if not asked.only_load:
-        prepare(folder)
+    if not (asked.only_load or asked.only_compare):
+        prepare(folder, asked.candidate)
     from ml_assets.definitions import problems_of, tree
     from ml_assets.resources.home import Home
     from ml_assets.resources.stores import open_stores
@@ -251,11 +283,13 @@ def main() -> None:
     theirs = [str(Path(sys.executable).parent / "mlflow"), "models", "serve", "-m", str(stored)]
     theirs += ["--env-manager", "local", "-p", str(other)]
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with started(folder, ours, port, "ours.log"):
+    with started(folder, ours, port, "ours.log") as pid:
+        print(f"{(folder / 'ours.log').read_text().strip()}\n")
         if not asked.only_load:
-            with started(folder, theirs, other, "theirs.log"):
-                compare(port, other, scorer)
-        load(folder, port, asked.clients, asked.seconds, 3 - entry["version"])
+            with started(folder, theirs, other, "theirs.log") as their_pid:
+                compare(port, other, scorer, (pid, their_pid))
+        if not asked.only_compare:
+            load(folder, port, asked.clients, asked.seconds, 3 - entry["version"])
 
 
 if __name__ == "__main__":

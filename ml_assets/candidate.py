@@ -21,6 +21,7 @@ from ml_assets.errors import (
     DeclarationError,
     did_you_mean,
 )
+from ml_assets.estimator import said_by
 from ml_assets.later import later
 from ml_assets.problem import SHORT_NAMES, CandidateDeclaration, Problem
 
@@ -391,8 +392,19 @@ def _parts_of(estimator: Any) -> list[Any]:
     return found
 
 
-def predict(model: Pipeline, rows: pd.DataFrame, target: Target) -> Predictions:
+def predict(
+    model: Pipeline,
+    rows: pd.DataFrame,
+    target: Target,
+    prepare: Callable[[dict[str, np.ndarray]], np.ndarray] | None = None,
+) -> Predictions:
     """It returns what the model says of rows that hold at least its features.
+
+    Args:
+        model: the whole Pipeline.
+        rows: the rows.
+        target: task and classes.
+        prepare: what is proved to prepare columns as the model's first steps do; None for those.
 
     Raises:
         CandidateError: a feature is absent, or predicting raised.
@@ -400,22 +412,28 @@ def predict(model: Pipeline, rows: pd.DataFrame, target: Target) -> Predictions:
     try:
         rows = rows[feature_names(model)]
         # prepared once, for classes and probabilities both
-        prepared, last = _prepared(model, rows), model[-1]
-        values = np.asarray(last.predict(prepared)).reshape(len(rows))
-        if target.task == "regression" or not hasattr(last, "predict_proba"):
+        if prepare is None:
+            prepared = _prepared(model, rows)
+        else:
+            prepared = prepare({name: rows[name].to_numpy() for name in rows})
+        values, given = said_by(model.steps[-1][1], prepared)
+        if target.task == "regression" or given is None:
             return Predictions(values)
-        known = [
-            list(model.classes_).index(c) if c in model.classes_ else -1 for c in target.classes
-        ]
-        given = last.predict_proba(prepared)
-        probabilities = np.column_stack(
-            [given[:, i] if i >= 0 else np.zeros(len(rows)) for i in known]
-        )
+        probabilities = in_order(model, given, target)
     except KeyError as error:
         raise CandidateError(f"the rows lack columns that the model needs: {error}") from None
     except Exception as error:
         raise CandidateError(f"predicting failed: {type(error).__name__}: {error}") from error
     return Predictions(values, probabilities)
+
+
+def in_order(model: Pipeline, given: np.ndarray, target: Target) -> np.ndarray:
+    """It returns probabilities in the order of the target's classes; 0 for one it does not know."""
+    classes = list(model.classes_)
+    if classes == list(target.classes):
+        return given
+    known = [classes.index(c) if c in classes else -1 for c in target.classes]
+    return np.column_stack([given[:, i] if i >= 0 else np.zeros(len(given)) for i in known])
 
 
 def _prepared(model: Pipeline, rows: Any) -> Any:

@@ -199,6 +199,8 @@ def _values_are_short(values: pa.ChunkedArray, name: str, path: Path) -> None:
 # ---------------------------------------------------------------------- Parquet
 
 
+PARQUET_BUFFER = 1 << 20  # bytes of each column that are read at a time
+
 # Where pandas keeps the numbers of rows that were selected; they say nothing of a row.
 _ROW_NUMBERS = re.compile(r"__index_level_\d+__$")
 
@@ -206,7 +208,8 @@ _ROW_NUMBERS = re.compile(r"__index_level_\d+__$")
 def _parquet_pieces(path: Path, seen: Seen) -> Iterator[pa.Table]:
     seen.digest = fingerprint(path)
     try:
-        file = pq.ParquetFile(path, memory_map=True)
+        # through a buffer: a mapped file, or one that is read ahead, fills memory as it is read
+        file = pq.ParquetFile(path, buffer_size=PARQUET_BUFFER, pre_buffer=False)
     except (pa.ArrowInvalid, OSError) as error:
         with open(path, "rb") as raw:
             magic = raw.read(4)

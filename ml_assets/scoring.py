@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.candidate import Predictions, predict
+from ml_assets.candidate import Predictions, in_order, predict
 from ml_assets.data_file import lines_of, read_through
 from ml_assets.dataset import Target
 from ml_assets.errors import CandidateError, DatasetError, did_you_mean, shortened
 from ml_assets.later import later
 from ml_assets.problem import ColumnContract, DatasetDeclaration
 from ml_assets.rows import as_frame
+from ml_assets.shortcut import Shortcut
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +40,7 @@ FEW = 100  # rows that Python goes through before pandas has begun
 # A model that raises is asked again about halves, at most so often, to find the rows it minds.
 MOST_ASKED_AGAIN = 500
 _NUMBERS = ("int64", "float64")
+_FREE = ColumnContract()  # of a column that the contract does not name
 _ARROW = {
     "int64": "int64",
     "float64": "double",
@@ -61,6 +63,7 @@ class Scorer:
         columns: its features with their types, in its order.
         classes: the classes in sorted order; empty for regression.
         declared: how the problem's data are declared, for its contract and how files are read.
+        shortcut: a nearer way to the same answers, as far as it was proved.
     """
 
     problem: str
@@ -70,6 +73,7 @@ class Scorer:
     columns: Mapping[str, str]
     classes: tuple[Any, ...]
     declared: DatasetDeclaration
+    shortcut: Shortcut | None = None
 
     @property
     def target(self) -> Target:
@@ -80,7 +84,7 @@ class Scorer:
 
     def rule(self, column: str) -> ColumnContract:
         """It returns what the contract says of a column; nothing, where it does not name it."""
-        return self.declared.contract.columns.get(column) or ColumnContract()
+        return self.declared.contract.columns.get(column) or _FREE
 
     def expected(self, column: str) -> str:
         """It returns in words what a value of a column must be."""
@@ -241,6 +245,29 @@ def _as_trained(values: pd.Series, kind: str) -> pd.Series:
 # ---------------------------------------------------------------------------- what is said of them
 
 
+def said_of_one(scorer: Scorer, columns: Mapping[str, np.ndarray]) -> Said | None:
+    """It returns what the version says of one row by its shortcut.
+
+    Args:
+        scorer: the version.
+        columns: the features, each an array of one value.
+
+    Returns:
+        None where it has none, or the model itself must be asked.
+    """
+    try:
+        said = scorer.shortcut.one(columns) if scorer.shortcut else None
+    except Exception:  # whatever it minds, the model itself minds it with the right words
+        return None
+    if said is None:
+        return None
+    values, given = said
+    if given is not None:
+        given = in_order(scorer.model, given, scorer.target)
+    answer = Predictions(values, given)
+    return None if answer.missing() else Said(values.astype(object), given)
+
+
 def said_of(scorer: Scorer, features: pd.DataFrame, wrong: Mapping[int, str]) -> Said:
     """It returns what the version says of rows; those that are wrong are not asked about.
 
@@ -275,7 +302,8 @@ def _asked(
     if not len(rows):
         return
     try:
-        answer = predict(scorer.model, rows, scorer.target)
+        prepare = scorer.shortcut.prepare if scorer.shortcut else None
+        answer = predict(scorer.model, rows, scorer.target, prepare)
     except CandidateError as error:
         asked_again[0] += 1
         if len(rows) == 1 or asked_again[0] > MOST_ASKED_AGAIN:
@@ -297,7 +325,7 @@ def _unsaid(answer: Predictions) -> np.ndarray:
     return gone
 
 
-def unseen(scorer: Scorer, features: pd.DataFrame) -> dict[str, int]:
+def unseen(scorer: Scorer, features: Mapping[str, Any] | pd.DataFrame) -> dict[str, int]:
     """It returns how many values of each column the contract's `values` do not name."""
     found = {}
     for name in scorer.columns:
@@ -307,7 +335,8 @@ def unseen(scorer: Scorer, features: pd.DataFrame) -> dict[str, int]:
             if len(values) < FEW:
                 count = sum(v is not None and v == v and v not in known for v in values.tolist())
             else:
-                count = int((values.notna() & ~values.isin(known)).sum())
+                given = pd.Series(values)
+                count = int((given.notna() & ~given.isin(known)).sum())
             if count:
                 found[name] = count
     return found

@@ -90,9 +90,9 @@ def _text(key: Any) -> str | None:
     return str(int(key)) if isinstance(key, float) and key.is_integer() else str(key)
 
 
-def contents_of(features: pd.DataFrame) -> list[str]:
+def contents_of(features: pd.DataFrame | Mapping[str, np.ndarray]) -> list[str]:
     """It returns for each row the first 16 digits of the SHA-256 of its features as JSON."""
-    columns = [features[name].to_numpy() for name in features]
+    columns = [np.asarray(features[name]) for name in features]
     told = [c.astype("int64").tolist() if c.dtype.kind == "M" else c.tolist() for c in columns]
     return [
         hashlib.sha256(json.dumps(row).encode()).hexdigest()[:16] for row in zip(*told, strict=True)

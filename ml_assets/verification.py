@@ -100,14 +100,8 @@ def says_the_same(model: Any, folder: Path) -> int:
         if columns is not None and asked != columns:
             raise ModelRefused(f"The model asks for {asked}, its {record} for {columns}.")
     import numpy as np
-    import pandas as pd
 
-    rows = pd.DataFrame(
-        {
-            n: pd.Series(expected["rows"][n], dtype=kind if kind != "object" else object)
-            for n, kind in expected["columns"].items()
-        }
-    )
+    rows = _as_rows(expected)
     try:
         values = [_plain(v) for v in np.asarray(model.predict(rows.copy())).reshape(len(rows))]
         wrong = [
@@ -132,6 +126,22 @@ def says_the_same(model: Any, folder: Path) -> int:
             "than when it was stored. The libraries may have changed since."
         )
     return len(rows)
+
+
+def golden_rows(folder: Path) -> Any:
+    """It returns a verified folder's golden rows, as a DataFrame with the types of training."""
+    return _as_rows(json.loads((folder / GOLDEN_FILE).read_text()))
+
+
+def _as_rows(kept: dict[str, Any]) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            n: pd.Series(kept["rows"][n], dtype=kind if kind != "object" else object)
+            for n, kind in kept["columns"].items()
+        }
+    )
 
 
 def golden_of(folder: Path) -> tuple[dict[str, str], tuple[Any, ...]]:

@@ -27,6 +27,7 @@ BLOCK = re.compile(
 ADDED = "add to "
 # Figures that another machine, time or release of a library may give otherwise.
 _FIGURES = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{12,64}|[-+]?\d[\d,.:TZ-]*")
+_SECONDS = re.compile(r" in \d+\.\d s\b")  # of a machine that does other work besides
 _NAMES = re.compile(r", by \S+$", re.MULTILINE)
 _PROGRESS = re.compile(r"^(  [·✓✗–]  |  (done|failed) in )|^[A-Z].* …$")
 
@@ -153,6 +154,7 @@ class Walk:
             timeout=300,
         )
         text = done.stdout.replace(f"{self.root}/", "").replace(str(self.root), ".")
+        text = _SECONDS.sub(" in … s", text)
         kept = [line for line in text.split("\n") if not _PROGRESS.match(line)]
         said = Said(command, "\n".join(kept).strip("\n"), done.returncode)
         self.said.append(said)

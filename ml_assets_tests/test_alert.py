@@ -281,7 +281,8 @@ def monitored(project: Project) -> None:
         warns = dg.AssetCheckSeverity.WARN
         yield dg.AssetCheckResult(passed=False, severity=warns, description="`a` has moved.")
 
-    dg.materialize([monitoring], instance=project.instance)
+    tags = {"ml_assets/problem": "demo"}  # as the job of monitoring has
+    dg.materialize([monitoring], instance=project.instance, tags=tags)
 
 
 @pytest.mark.slow

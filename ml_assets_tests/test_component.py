@@ -94,7 +94,7 @@ attributes:
     - {custom: .model.sees_b, mode: enforce}
     - {beats: baseline, by: 0.02, mode: enforce}
     - {beats: champion, by: 0.01, confidence: 0.95}
-  promotion: {mode: automatic}
+  promotion: {mode: canary, share: 0.2, min_rows: 90, longest: 9d}
   retrain: {on_new_data: true, schedule: "0 2 * * *", timezone: Europe/Berlin, automation: false}
   limits:
     run: 6h
@@ -390,7 +390,7 @@ WRONG: list[tuple[str, str, str, list[str]]] = [
     ("Problem.threshold", "threshold: 0.4", "threshold: 1.4", ["between 0 and 1"]),
     ("Problem.select", "select: roc_auc", "select: roc_aux", ["Did you mean `roc_auc`?"]),
     ("Problem.gates", "class_share: 0.05", "clas_share: 0.05", ["{class_share: X}", "`class_share`?"]),
-    ("Problem.promotion", "promotion: {mode: automatic}", "promotion: soon", ["dictionary"]),
+    ("Problem.promotion", "promotion: {mode: canary, share: 0.2, min_rows: 90, longest: 9d}", "promotion: soon", ["dictionary"]),
     ("Problem.retrain", "retrain: {on_new_data: true, schedule: \"0 2 * * *\", timezone: Europe/Berlin, automation: false}", "retrain: weekly", ["dictionary"]),
     ("Problem.trust", "trust: [my_package.Ratio]", "trust: my_package.Ratio", ["list"]),
     ("Problem.seed", "seed: 3", "seed: -3", ["greater than or equal to 0"]),
@@ -505,7 +505,10 @@ WRONG: list[tuple[str, str, str, list[str]]] = [
     ("BeatsChampionGate.beats", "beats: champion", "beats: champions", ["no gate of this kind"]),
     ("BeatsChampionGate.by", "by: 0.01", "by: much", ["number"]),
     ("BeatsChampionGate.confidence", "confidence: 0.95", "confidence: 95", ["less than 1"]),
-    ("PromotionDeclaration.mode", "mode: automatic", "mode: automatc", ["Did you mean `automatic`?"]),
+    ("PromotionDeclaration.mode", "mode: canary", "mode: canray", ["Did you mean `canary`?"]),
+    ("PromotionDeclaration.share", "share: 0.2", "share: 0.9", ["less than or equal to 0.5"]),
+    ("PromotionDeclaration.min_rows", "min_rows: 90", "min_rows: 9", ["greater than or equal to 30"]),
+    ("PromotionDeclaration.longest", "longest: 9d", "longest: soon", ["is no duration"]),
     ("RetrainDeclaration.on_new_data", "on_new_data: true", "on_new_data: perhaps", ["boolean"]),
     ("RetrainDeclaration.on_new_data", "on_new_data: true", "on_new_dat: true", ["Did you mean `on_new_data`?"]),
     ("RetrainDeclaration.schedule", "0 2 * * *", "0 25 * * *", ["`25` is no hour: 0 to 23"]),

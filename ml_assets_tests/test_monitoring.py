@@ -206,7 +206,7 @@ def promoted(life: Life) -> None:
 
 
 def test_a_fresh_champion_that_does_worse_than_its_predecessor_is_rolled_back(life: Life):
-    """Seen to fail when the champion's own rows of training judged it."""
+    """Seen to fail when the two were taken for each other."""
     promoted(life)
     later = moved(150, seed=4)
     life.serve(later)
@@ -253,7 +253,6 @@ def test_where_promotions_need_approval_a_bad_successor_is_told_and_stays(life: 
 
 @pytest.mark.slow
 def test_a_good_successor_stays_and_is_looked_at_a_few_times_only(life: Life):
-    """Seen to fail when each new label was a reason to look again."""
     promoted(life)
     looked = []
     for i in range(6):

@@ -65,6 +65,16 @@ def test_a_window_ends_at_its_last_time_and_without_dates_a_day_after_the_other(
     assert hourly[7].at == 7 * 3600
 
 
+@pytest.mark.parametrize(("frame", "column"), [(DAYS, "day"), (DAYS, None)])
+def test_a_row_arrives_in_its_window_and_not_after_its_end(frame, column):
+    history = arrange(frame, column, Asked(windows=7))
+    ends = np.array([w.at for w in history.windows])
+    assert (np.diff(history.at) > 0).all()
+    assert (history.at <= ends[history.window]).all()
+    later = history.window > 0
+    assert (history.at[later] > ends[history.window[later] - 1]).all()
+
+
 @pytest.mark.parametrize("delay", ["0", "1", "3"])
 def test_labels_come_so_many_windows_later_and_those_of_the_start_are_there(delay):
     history = arrange(DAYS, "day", Asked(windows=7, delay=delay))
@@ -146,7 +156,9 @@ def test_what_is_played_otherwise_than_declared_is_told():
     assert played.promotion.mode == "automatic"
     for words in ("min_rows is 500; 300", "cuts by `day` follow", "promotion.mode is approval"):
         assert any(words in t for t in told)
-    assert as_played(problem(), "in/*.parquet", 300)[1] == []
+    assert as_played(problem(monitoring={}), "in/*.parquet", 300)[1] == []
+    unwatched = as_played(problem(), "in/*.parquet", 300)[1]
+    assert "Monitoring is not declared" in unwatched[0]
 
 
 def test_the_start_is_not_counted():

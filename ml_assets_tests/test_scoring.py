@@ -239,7 +239,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.
     largest = []
     predict = scoring.predict
     monkeypatch.setattr(
-        scoring, "predict", lambda m, r, t: largest.append(len(r)) or predict(m, r, t)
+        scoring, "predict", lambda m, r, *t: largest.append(len(r)) or predict(m, r, *t)
     )
 
     scored = score_file(scorer(), written(tmp_path / "in.csv.gz", rows), tmp_path / "o.csv.gz", AT)

@@ -18,9 +18,9 @@ from ml_assets.command.terminal import fitted
 CODE = """
 import time, click
 from ml_assets.command import terminal
-terminal.PATIENCE = 0.2
+terminal.PATIENCE = {patience}
 with terminal.working("Counting the sheep"):
-    time.sleep({seconds})
+    time.sleep(0.5 if terminal.PATIENCE < 1 else 0)
 with terminal.progress() as tell:
     tell("  ·  dataset …")
     tell("  ✓  dataset   " + "a remark " * 30)
@@ -52,7 +52,7 @@ def at_a_terminal(code: str, **more: str) -> str:
 
 
 def test_a_person_sees_what_goes_on_and_colours_and_lines_that_fit() -> None:
-    said = at_a_terminal(CODE.format(seconds=0.5), NO_COLOR="")
+    said = at_a_terminal(CODE.format(patience=0.1), NO_COLOR="")
     assert "Counting the sheep …" in said
     assert "\x1b[31mred\x1b[0m" in said
     shown = click.unstyle(said.replace("\r\n", "\n").replace("\r", "\n"))
@@ -61,20 +61,23 @@ def test_a_person_sees_what_goes_on_and_colours_and_lines_that_fit() -> None:
 
 
 def test_the_line_of_a_step_that_ended_takes_the_place_of_the_one_that_said_it_began() -> None:
-    said = at_a_terminal(CODE.format(seconds=0))
+    said = at_a_terminal(CODE.format(patience=60))
     assert "Counting the sheep" not in said  # it took less than a person's patience
     assert "dataset …\r\x1b[K  ✓  dataset   a remark" in said
 
 
 def test_no_color_is_heard() -> None:
-    said = at_a_terminal(CODE.format(seconds=0), NO_COLOR="1")
+    said = at_a_terminal(CODE.format(patience=60), NO_COLOR="1")
     assert "\x1b[31m" not in said
     assert "red and a word" in said
 
 
 def test_a_script_gets_whole_lines_without_colours() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", CODE.format(seconds=0.5)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", CODE.format(patience=0.1)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "\x1b" not in done.stdout + done.stderr
     assert "\r" not in done.stdout + done.stderr

@@ -146,6 +146,12 @@ def test_each_block_runs_on_a_fresh_clone_and_after_a_failed_gate_nothing_goes_o
     assert champion["version"] == 1
     assert list((root / "out" / "champion" / "model").rglob("*.skops"))
 
+    write = ["ml-assets", "ci", "wine"]
+    asked = [subprocess.run(write, cwd=root, env=environment, check=False) for _ in range(2)]
+    assert [a.returncode for a in asked] == [0, 2]  # what somebody may have changed is left alone
+    written = (root / ".github" / "workflows" / "train_wine.yml").read_text()
+    assert written == workflow.training("wine", "ml_assets/defs/wine")
+
     declared = root / "ml_assets" / "defs" / "wine" / "defs.yaml"
     declared.write_text(declared.read_text().replace("min: 0.85}", "min: 1.01}"))
     shutil.rmtree(root / "out")

@@ -137,7 +137,7 @@ def _legend(names: Sequence[tuple[str, int]]) -> str:
             f'<text x="{x + 23:.0f}" y="32">{html.escape(name)}</text>'
         )
         x += 23 + _LETTER * len(name) + 22
-    found.append(f'<text class="m" x="{x:.0f}" y="32">● promoted</text>')
+    found.append(f'<text class="m" x="{x:.0f}" y="32">● promoted   | retrained   ▲ alarm</text>')
     return "".join(found)
 
 

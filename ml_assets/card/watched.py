@@ -60,7 +60,8 @@ def _curve(name: str, windows: Sequence[Window], aspect: Any) -> Curve:
 def _lines(title: str, y: str, curves: list[Curve], level: float | None) -> str:
     known = [c for c in curves if len(c.x)]
     if level is not None and known:  # so that the level lies on the paper
-        ends = np.array([known[0].x[0], known[0].x[-1]])
+        places = np.concatenate([c.x for c in known])
+        ends = np.array([places.min(), places.max()])
         known.append(Curve("on test", ends, np.array([level, level])))
     if not known:
         known = [Curve("nothing yet", np.array([0.0, 1.0]), np.array([0.0, 0.0]))]

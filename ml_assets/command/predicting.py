@@ -110,6 +110,12 @@ def manifest(name: str, storage_uri: str | None, as_json: bool) -> None:
 @click.option("--token-env", metavar="VARIABLE", help="Environment variable that holds the token.")
 @click.option("--max-mb", default=10.0, show_default=True, help="Largest body of a request.")
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds until an answer.")
+@click.option(
+    "--log-days",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Remove files of the prediction log after N days. Default: all are kept.",
+)
 @json_option
 def serve(
     name: str,
@@ -118,6 +124,7 @@ def serve(
     token_env: str | None,
     max_mb: float,
     timeout: float,
+    log_days: int | None,
     as_json: bool,
 ) -> None:
     """Serve the champion over HTTP, until Ctrl-C.
@@ -142,6 +149,7 @@ def serve(
 
     def told(where: dict[str, Any]) -> None:
         said = f"{name}: version {where['version']} at {where['address']}   (Ctrl-C ends it)"
+        said += f"\nOne row is answered by {where['one_row_by']}."
         if as_json:
             click.echo(json.dumps(where))
         else:
@@ -151,7 +159,7 @@ def serve(
         token = server.token_of(host, token_env)
         stores = standing.stores_of(component)
         with server.listen(host, port) as where:
-            server.serve(component.problem, stores, where, token, limits, told)
+            server.serve(component.problem, stores, where, token, limits, told, log_days)
     except DeclarationError as error:
         refuse(str(error))
     except MLAssetsError as error:

@@ -10,6 +10,7 @@ from ml_assets.command.terminal import (
     find_problem,
     json_option,
     load,
+    name_argument,
     open_home,
     progress,
     refuse,
@@ -19,7 +20,7 @@ from ml_assets.errors import MLAssetsError
 
 
 @click.command()
-@click.argument("name")
+@name_argument
 @click.option(
     "--by",
     metavar="COLUMN",

@@ -11,6 +11,7 @@ from ml_assets.command.terminal import (
     find_problem,
     json_option,
     load,
+    name_argument,
     open_home,
     open_instance,
     refuse,
@@ -19,7 +20,7 @@ from ml_assets.errors import MLAssetsError
 
 
 @click.command()
-@click.argument("name")
+@name_argument
 @click.option(
     "--test", is_flag=True, help="Send a test message to every channel, and nothing else."
 )

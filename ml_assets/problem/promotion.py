@@ -44,7 +44,8 @@ class PromotionDeclaration(Declaration):
 
     @model_validator(mode="after")
     def _terms_are_a_canarys(self) -> "PromotionDeclaration":
-        strange = [f for f in _OF_CANARY if f in self.model_fields_set]
+        known = type(self).model_fields  # a record of this one names every field, as it is
+        strange = [f for f in _OF_CANARY if getattr(self, f) != known[f].default]
         if strange and self.mode != "canary":
             raise ValueError(
                 f"`{strange[0]}` is a canary's, and the mode is {self.mode}: declare `mode: canary`, "

@@ -69,12 +69,14 @@ class History:
         order: positions of the rows, earliest first.
         window: the window in which each of these arrives.
         known: the window at whose end each one's label is known; beyond the last for never.
+        at: when each one arrives, in seconds of the history's own clock.
         windows: the windows, from the start on.
     """
 
     order: np.ndarray
     window: np.ndarray
     known: np.ndarray
+    at: np.ndarray
     windows: tuple[Window, ...]
 
 

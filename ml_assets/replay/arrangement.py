@@ -83,7 +83,8 @@ def arrange(frame: pd.DataFrame, column: str | None, asked: Asked) -> History:
         for number, last in enumerate(lasts)
     ]
     known = _known(ordered, window, lasts, dated, asked)
-    return History(order, window, known, tuple(windows))
+    at = _moments(ordered, window, dated, long)
+    return History(order, window, known, at, tuple(windows))
 
 
 def _times(frame: pd.DataFrame, column: str) -> pd.Series:
@@ -116,6 +117,15 @@ def _edges(ordered: np.ndarray, dated: bool, asked: Asked) -> np.ndarray:
         edges = np.searchsorted(ordered, ordered[wanted], side="left")
     edges = np.unique(edges)
     return edges[(edges > 0) & (edges < len(ordered))]
+
+
+def _moments(ordered: np.ndarray, window: np.ndarray, dated: bool, long: float) -> np.ndarray:
+    """It returns when each row arrives; without dates, evenly within its window."""
+    if dated:
+        return ordered.astype("datetime64[ns]").astype("int64") / 1e9
+    counts = np.bincount(window)
+    place = np.arange(len(ordered)) - (np.cumsum(counts) - counts)[window]
+    return (window - 1 + (place + 1) / counts[window]) * long
 
 
 def _known(
@@ -201,6 +211,10 @@ def as_played(problem: Problem, path: str, at_start: int) -> tuple[Problem, list
             f"{problem.split.train:.0%}, {problem.split.validation:.0%} and "
             f"{problem.split.test:.0%} of it, as if somebody moved them for every retraining; cuts "
             "that stay would leave train as it was at the start."
+        )
+    if problem.watched() is None:
+        told.append(
+            "Monitoring is not declared: it looks by its defaults, and its alarms start nothing."
         )
     if problem.promotion.mode != "automatic":
         told.append(

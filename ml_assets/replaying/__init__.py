@@ -77,6 +77,7 @@ def _replayed(
     pairs = [against(stage.metric, one, other) for one in own for other in yardsticks]
     if len(own) > 1:
         pairs.append(against(stage.metric, own[1], own[0]))
+    told = [*told, *(f"Monitoring of {n} could not look: {w}" for n, w in stage.troubles.items())]
     if stage.refused:
         first = next(iter(stage.refused.values()))
         told = [*told, f"{len(stage.refused)} windows were refused as batches: {first}"]

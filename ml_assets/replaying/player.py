@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from ml_assets.errors import DatasetError, MLAssetsError
 from ml_assets.gates import Verdict, failures
@@ -10,15 +11,19 @@ from ml_assets.promotion import Promote
 from ml_assets.replay import DECLARED, NEVER, NEWEST, OTHERWISE, Fate, Step
 from ml_assets.replay.arrangement import as_declared_today
 from ml_assets.replaying.stage import Stage
+from ml_assets.replaying.watch import look
 from ml_assets.resources.registry import DagsterRun
 from ml_assets.resources.sandbox import open_sandbox
 from ml_assets.resources.stores import Stores
+from ml_assets.retraining import PastRun, Retrain, Wait, decide
 from ml_assets.round import CARD, Round
 from ml_assets.round.candidate import make_candidate
 from ml_assets.round.dataset import make_dataset
 from ml_assets.round.evaluation import EvaluationMade, make_evaluation
 from ml_assets.round.production import make_production
+from ml_assets.round.retraining import make_retraining
 from ml_assets.round.split import make_split, part_rows
+from ml_assets.window import Alarm
 
 ACTOR = "replay"
 
@@ -36,6 +41,7 @@ class Player:
         champion: the digest of the model that serves.
         steps: what came of it so far.
         paid: fits that it asked for before.
+        runs: the runs that it started.
     """
 
     name: str
@@ -46,14 +52,19 @@ class Player:
     champion: str | None = None
     steps: list[Step] = field(default_factory=list)
     paid: set[str] = field(default_factory=set)
+    runs: list[PastRun] = field(default_factory=list)
+
+    @property
+    def own(self) -> Path:
+        """Where its own notes go."""
+        return self.stores.registry.home / "notes"
 
     def lives(self, stage: Stage, number: int) -> None:
         """It lives through one window: its champion serves, then its turn comes."""
         known = stage.known.get(self.champion or "")
         served = Step(number)
         if known is not None and number:
-            wrong = len(known.said[number].wrong)
-            served = Step(number, known.scores[number], known.name, wrong)
+            served = Step(number, known.scores[number], known.name, known.wrong[number])
         done = self.turn(stage, self, number)
         self.steps.append(
             replace(done, score=served.score, champion=served.champion, unscored=served.unscored)
@@ -97,9 +108,13 @@ def players_of(stage: Stage, otherwise: tuple[str, Problem] | None) -> list[Play
 
 def _gated(stage: Stage, player: Player, number: int) -> Step:
     """It retrains when that is due, asks every gate, and promotes as production does."""
-    due, why = _due(stage, player, number)
-    if not due:
-        return Step(number, why=why)
+    found = _alarms(stage, player, number)
+    told = tuple(a.reason for a in found)
+    due, run = _due(stage, player, number, found)
+    why = due.reason
+    if isinstance(due, Wait):
+        return Step(number, alarms=told, why=why)
+    player.runs.append(run)
     fate: Fate = "refused"
     seconds = 0.0
     try:
@@ -115,7 +130,7 @@ def _gated(stage: Stage, player: Player, number: int) -> Step:
             player.champion = made.challenger.model_digest
     except MLAssetsError as error:
         reason = str(error)
-    return Step(number, retrained=True, why=why, fate=fate, reason=reason, seconds=seconds)
+    return Step(number, None, "", 0, told, True, why, fate, reason, seconds)
 
 
 def _newest(stage: Stage, player: Player, number: int) -> Step:
@@ -143,15 +158,34 @@ def _never(stage: Stage, player: Player, number: int) -> Step:
     return _newest(stage, player, number)
 
 
-def _due(stage: Stage, player: Player, number: int) -> tuple[bool, str]:
-    """It says whether a policy retrains at the end of a window, and why."""
+def _alarms(stage: Stage, player: Player, number: int) -> list[Alarm]:
+    """It returns what monitoring tells of the champion at the end of a window."""
+    if player.champion is None:
+        return []
+    try:
+        return look(stage, player.round(stage, number), player.own, player.champion, number)
+    except MLAssetsError as error:
+        stage.troubles[player.name] = str(error)
+        return []
+
+
+def _due(
+    stage: Stage, player: Player, number: int, found: list[Alarm]
+) -> tuple[Retrain | Wait, PastRun]:
+    """It returns whether a policy retrains at the end of a window, and the run that this would be."""
+    at, problem = stage.history.windows[number].at, player.problem
     if number == 0:
-        return True, "the start"
-    if not player.problem.retrain.on_new_data:
-        return False, "new data start no run: retrain.on_new_data is false"
-    if not stage.fresh:
-        return False, "no labels came in"
-    return True, f"{stage.fresh:,} new rows with labels"
+        return Retrain("The start."), PastRun(at)
+    if problem.retrain.on_new_data is True and stage.fresh:
+        return Retrain(f"{stage.fresh:,} new rows with labels."), PastRun(at)
+    try:  # what arrives is brought in, whether a run starts or not
+        stage.refused |= make_dataset(player.round(stage, number)).arrived.refused
+        made = make_retraining(problem, player.stores, player.runs, at)
+    except MLAssetsError as error:
+        return Wait(str(error)), PastRun(at)
+    counted = found if problem.watched() is not None else []
+    situation = replace(made.situation, alarms=counted)
+    return decide(problem.retrain, situation), PastRun(at, False, situation.dataset, situation.rows)
 
 
 def _fitted(
@@ -182,7 +216,7 @@ def _fitted(
         entry = make_candidate(round_, name).entry
         if entry is not None:
             fits[entry.key] = float(entry.facts["seconds"])
-            stage.know(round_.problem, entry, number, kinds)
+            stage.know(entry, number, kinds)
     return round_, make_evaluation(round_), fits
 
 

@@ -27,23 +27,28 @@ from ml_assets.scoring import Said, Scorer, fitted_in, said_of
 from ml_assets.verification import load_verified
 
 ARRIVALS = "arrivals"
+MOST_LOADED = 3  # models that serve, one for each policy and one more
 
 
-@dataclass
+@dataclass(frozen=True)
 class Known:
-    """A fitted candidate, and what it says of everything that comes after it.
+    """A fitted candidate, and how well it does in everything that comes after it.
 
     Attributes:
         name: the candidate's name, and the window after which it was fitted.
         fitted: that window.
-        said: its predictions in each later window.
-        scores: of these.
+        scores: of its predictions in each later window.
+        wrong: how many rows got none.
+        entry: its files.
+        columns: its features with their types.
     """
 
     name: str
     fitted: int
-    said: dict[int, Said]
-    scores: list[float | None]
+    scores: tuple[float | None, ...]
+    wrong: tuple[int, ...]
+    entry: Entry
+    columns: dict[str, str]
 
 
 @dataclass
@@ -60,6 +65,7 @@ class Stage:
         fresh: how many rows with labels came in at the end of the window that is played.
         known: the fitted candidates, by the digest of the model.
         refused: batches that did not keep their contract, with the reason.
+        troubles: why monitoring could not look, by policy.
     """
 
     folder: Path
@@ -71,6 +77,9 @@ class Stage:
     fresh: int = 0
     known: dict[str, Known] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    troubles: dict[str, str] = field(default_factory=dict)
+    _said: dict[tuple[str, int], Said] = field(default_factory=dict, repr=False)
+    _scorers: dict[str, Scorer] = field(default_factory=dict, repr=False)
 
     @cached_property
     def lake(self) -> Lake:
@@ -97,19 +106,41 @@ class Stage:
             pq.write_table(self.rows.take(pa.array(at)), folder / f"{number:05d}.parquet")
         self.fresh = len(at)
 
-    def know(self, problem: Problem, entry: Entry, number: int, kinds: dict[str, str]) -> str:
-        """It finds out, once, what a fitted candidate says of all that comes; it returns its digest."""
+    def know(self, entry: Entry, number: int, kinds: dict[str, str]) -> str:
+        """It finds out, once, how a fitted candidate does in all that comes; it returns its digest."""
         card = entry.json(CARD)
         digest = str(card["model_digest"])
         if digest not in self.known:
-            model = load_verified(entry.path, entry.digest, tuple(problem.trust))
             columns = {name: kinds[name] for name in card["features"]}
-            classes = self.target.classes
-            scorer = Scorer(problem.name, 0, digest, model, columns, classes, problem.dataset)
-            said = _said(scorer, {w: self.live[w] for w in range(number + 1, len(self.live))})
-            scores = [self.score(said.get(w), w) for w in range(len(self.live))]
-            self.known[digest] = Known(f"{card['candidate']} of {number}", number, said, scores)
+            later = range(number + 1, len(self.live))
+            said = _said(self._scorer(entry, columns), {w: self.live[w] for w in later})
+            self.known[digest] = Known(
+                f"{card['candidate']} of {number}",
+                number,
+                tuple(self.score(said.get(w), w) for w in range(len(self.live))),
+                tuple(len(said[w].wrong) if w in said else 0 for w in range(len(self.live))),
+                entry,
+                columns,
+            )
         return digest
+
+    def says(self, digest: str, number: int) -> Said:
+        """It returns what a fitted candidate says of a window; what serves is asked once."""
+        if (digest, number) not in self._said:
+            if digest not in self._scorers:
+                while len(self._scorers) >= MOST_LOADED:
+                    self._scorers.pop(next(iter(self._scorers)))
+                known = self.known[digest]
+                self._scorers[digest] = self._scorer(known.entry, known.columns)
+            rows = {number: self.live[number]}
+            self._said[digest, number] = _said(self._scorers[digest], rows)[number]
+        return self._said[digest, number]
+
+    def _scorer(self, entry: Entry, columns: dict[str, str]) -> Scorer:
+        problem = self.problem
+        model = load_verified(entry.path, entry.digest, tuple(problem.trust))
+        classes = self.target.classes
+        return Scorer(problem.name, 0, entry.digest, model, columns, classes, problem.dataset)
 
     def score(self, said: Said | None, number: int) -> float | None:
         """It returns the metric of what was said of a window; rows without a prediction are left out."""

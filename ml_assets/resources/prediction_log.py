@@ -4,6 +4,7 @@ Lines of JSON, one for each request, in files that are only appended to; each pr
 of its own.  Requests that come together share one flush.
 """
 
+import contextlib
 import json
 import os
 import threading
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEGMENT_BYTES = 1 << 26  # a file that has grown so large is followed by another
+SEGMENT_SECONDS = 86_400  # and one that is a day old
 
 
 class PredictionLog:
@@ -26,10 +28,14 @@ class PredictionLog:
     Args:
         folder: where its files go.
         seconds: a file that is so old is followed by another.
+        keep_days: files that nobody wrote to for longer are removed when a new one begins; None:
+            all are kept.
     """
 
-    def __init__(self, folder: Path, seconds: float = float("inf")) -> None:
-        self.folder, self.seconds = folder, seconds
+    def __init__(
+        self, folder: Path, seconds: float = SEGMENT_SECONDS, keep_days: int | None = None
+    ) -> None:
+        self.folder, self.seconds, self.keep_days = folder, seconds, keep_days
         self._file, self._written, self._begun = -1, 0, 0.0
         self._waiting: list[tuple[bytes, Future[None]]] = []
         self._changed, self._closing = threading.Condition(), False
@@ -79,7 +85,7 @@ class PredictionLog:
                     done.set_exception(trouble)
 
     def _write(self, data: bytes) -> None:
-        old = time.monotonic() - self._begun > self.seconds
+        old = time.time() - self._begun > self.seconds
         if self._file < 0 or old or self._written > SEGMENT_BYTES:
             self._leave()
             self._begin()
@@ -93,12 +99,27 @@ class PredictionLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         name = self.folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.jsonl"
         self._file = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
-        self._written, self._begun = 0, time.monotonic()
+        self._written, self._begun = 0, time.time()
         handle = os.open(self.folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+        self._remove_old()
+
+    def _remove_old(self) -> None:
+        """It removes files that were not written to for too long.
+
+        No process still writes to one: each begins another every day, and a file is kept for two.
+        """
+        if self.keep_days is None:
+            return
+        oldest = time.time() - self.keep_days * SEGMENT_SECONDS
+        for file in self.folder.glob("*.jsonl"):
+            with contextlib.suppress(FileNotFoundError):  # another process was quicker
+                if file.stat().st_mtime < oldest:
+                    file.unlink()
 
     def _leave(self) -> None:
         if self._file >= 0:

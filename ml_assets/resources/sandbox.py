@@ -49,6 +49,9 @@ class MemoryRegistry(Registry):
         """
         return _no_mlflow()
 
+    def make_ready(self) -> None:
+        """There is nothing to be made ready."""
+
     def experiment(self, problem: str) -> str:
         """It returns the id of a problem's experiment."""
         return problem
@@ -122,6 +125,10 @@ class MemoryRegistry(Registry):
             raise ModelRefused(f"The registry has no usable version {number} of {problem}.")
         return found
 
+    def location(self, version: Version) -> str:
+        """It returns where a version's files are."""
+        return str(version.folder)
+
     def registered(self, problem: str, **tags: str) -> Version | None:
         """It returns the newest version that carries all these tags, or None."""
         there = reversed(self._versions(problem).values())
@@ -136,6 +143,10 @@ class MemoryRegistry(Registry):
     def point(self, problem: str, alias: str, number: int) -> None:
         """It moves an alias to a version."""
         self._opened[f"alias {problem} {alias}"] = self.version(problem, number).number
+
+    def unpoint(self, problem: str, alias: str) -> None:
+        """It takes an alias away."""
+        self._opened.pop(f"alias {problem} {alias}", None)
 
     def pointed(self, problem: str, alias: str) -> int | None:
         """It returns the version that an alias points at, or None."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +96,7 @@ def make_monitoring(round_: Round) -> MonitoringMade:
     rows = live.of(entry["version"])
     rows = rows[~rows["learned"].to_numpy(dtype=bool)].reset_index(drop=True)
     asking = digest_of(MADE_BY, entry["number"], declared, round_.problem.select)
-    windows, columns = _Asking(round_, declared, reference, asking).windows(rows, now)
+    windows, columns = Asking(round_, declared, reference, asking).windows(rows, now)
     rule = round_.problem.retrain.drift_rule or DriftRule()
     found = alarms(windows, rule.violations, rule.of_last, ASPECTS)
     verdicts = [
@@ -134,12 +134,18 @@ def make_monitoring(round_: Round) -> MonitoringMade:
     )
 
 
-class _Asking:
+class Asking:
     """The questions to the windows of one version's live rows."""
 
     def __init__(
-        self, round_: Round, declared: MonitoringDeclaration, reference: Reference, asking: str
+        self,
+        round_: Round,
+        declared: MonitoringDeclaration,
+        reference: Reference,
+        asking: str,
+        known_features: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
     ) -> None:
+        self._known_features = known_features or (lambda rows: live_features(round_, rows))
         self.round, self.declared, self.reference = round_, declared, reference
         noted = round_.stores.lake.noted(round_.problem.name, NOTE) or {}
         same = noted.get("asking") == asking
@@ -169,7 +175,7 @@ class _Asking:
         return known is None or (known.rows, known.labelled) != seen
 
     def _features(self, parts: list[pd.DataFrame]) -> pd.DataFrame:
-        return live_features(self.round, pd.concat(parts)) if parts else pd.DataFrame()
+        return self._known_features(pd.concat(parts)) if parts else pd.DataFrame()
 
     def _asked(self, number: int, rows: pd.DataFrame, features: pd.DataFrame) -> Window:
         known = features.loc[features.index.isin(rows.index)]

@@ -26,7 +26,8 @@ from ml_assets.round import Made, Round
 from ml_assets.rows import as_frame
 from ml_assets.scoring import Said, Scorer, Share, fitted_in, score_file
 from ml_assets.share import Sharing, names_of, shared
-from ml_assets.verification import golden_of, load_verified, says_the_same
+from ml_assets.shortcut import shortcut_of
+from ml_assets.verification import golden_of, golden_rows, load_verified, says_the_same
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,8 +70,16 @@ def scoring_entry(problem: str, stores: Stores, version: int | None = None) -> d
     return known[-1]
 
 
-def load_scorer(problem: Problem, stores: Stores, entry: dict[str, Any]) -> Scorer:
+def load_scorer(
+    problem: Problem, stores: Stores, entry: dict[str, Any], one_row: bool = False
+) -> Scorer:
     """It returns a version ready to score, when it is what the ledger recorded and still says so.
+
+    Args:
+        problem: the problem.
+        stores: where registry and ledger are.
+        entry: the ledger's entry of the version.
+        one_row: it will be asked about single rows, and may take a shortcut for them.
 
     Raises:
         ModelRefused: a file was changed, it holds untrusted types, or it predicts otherwise.
@@ -79,8 +88,16 @@ def load_scorer(problem: Problem, stores: Stores, entry: dict[str, Any]) -> Scor
     model = load_verified(version.folder, entry["digest"], tuple(problem.trust))
     says_the_same(model, version.folder)
     columns, classes = golden_of(version.folder)
+    shortcut = shortcut_of(model, columns, golden_rows(version.folder), one_row)
     return Scorer(
-        problem.name, entry["version"], entry["digest"], model, columns, classes, problem.dataset
+        problem.name,
+        entry["version"],
+        entry["digest"],
+        model,
+        columns,
+        classes,
+        problem.dataset,
+        shortcut,
     )
 
 
@@ -153,6 +170,7 @@ def predict_file(
         "wrong_rows": scored.wrong_rows,
         "wrong": [{"line": line, "reason": reason} for line, reason in scored.wrong],
         "unseen": dict(scored.unseen),
+        "answered_by": str(scorer.shortcut),
         "input": str(path),
         "input_digest": scored.digest,
         "output": str(output),

@@ -20,16 +20,18 @@ from starlette.exceptions import HTTPException
 from ml_assets.errors import RequestRefused
 from ml_assets.resources.prediction_log import PredictionLog
 from ml_assets.round.predictions import stamp
-from ml_assets.scoring import Said, Scorer, as_table, said_of, unseen
-from ml_assets.serving.asked import ARROW, JSON, Asked, asked_of, refusal
+from ml_assets.scoring import Said, Scorer, as_table, said_of, said_of_one, unseen
+from ml_assets.serving.asked import ARROW, JSON, Asked, asked_of
 from ml_assets.serving.beside import beside, plain, shadow_line, shown, versions_of
+from ml_assets.serving.body import refusal, too_large, unpacked
 from ml_assets.serving.champion import ServedChampion
 from ml_assets.serving.description import described
 from ml_assets.serving.metrics import Metrics
-from ml_assets.share import Sharing
+from ml_assets.share import Shared, Sharing
 
 LOOKS_EVERY = 1.0  # seconds between two looks at the ledger
 THREADS = 2
+FEW_BYTES = 16_384  # of a body that may be answered at once, without a thread
 MOST_WAITING = 512  # requests under way; one more is told to come again
 OPEN = ("/health", "/ping", "/ready")  # answered without a token
 _log = logging.getLogger("ml_assets.serving")
@@ -71,12 +73,40 @@ class Answer:
     inputs: bytes = b""
 
 
+def at_once(
+    scorer: Scorer,
+    kind: str,
+    accept: str,
+    body: bytes,
+    mlflow: bool,
+    most: int,
+    keep: bool = False,
+    canary: Sharing | None = None,
+) -> Answer | None:
+    """It answers a request about one row by the version's shortcut; None where it has none for it.
+
+    The arguments are those of `answer`.
+
+    Raises:
+        RequestRefused: it cannot be read.
+    """
+    quick = canary is None and scorer.shortcut is not None and scorer.shortcut.graph is not None
+    if not quick or len(body) > FEW_BYTES:
+        return None
+    asked = asked_of(scorer, kind, body, mlflow, most)
+    said = said_of_one(scorer, asked.columns) if asked.rows == 1 else None
+    if said is None:
+        return None
+    return _answered(scorer, asked, said, (kind, accept, mlflow), Shared(), None, keep)
+
+
 def answer(
     scorer: Scorer,
     kind: str,
     accept: str,
     body: bytes,
     mlflow: bool,
+    most: int,
     keep: bool = False,
     canary: Sharing | None = None,
 ) -> Answer:
@@ -88,15 +118,29 @@ def answer(
         accept: the content types that the client takes.
         body: the request's body.
         mlflow: it is in MLflow's scoring protocol.
+        most: to so many bytes the body may unpack.
         keep: the features are to be kept.
         canary: who answers some of the rows.
 
     Raises:
         RequestRefused: it cannot be read, or a row cannot be scored.
     """
-    asked = asked_of(scorer, kind, body, mlflow)
+    asked = asked_of(scorer, kind, body, mlflow, most)
     said = said_of(scorer, asked.features, {})
-    answered = beside(scorer, canary, asked, said, (kind, body, mlflow))
+    answered = beside(scorer, canary, asked, said, (kind, body, mlflow, most))
+    return _answered(scorer, asked, said, (kind, accept, mlflow), answered, canary, keep)
+
+
+def _answered(
+    scorer: Scorer,
+    asked: Asked,
+    said: Said,
+    how: tuple[str, str, bool],
+    answered: Shared,
+    canary: Sharing | None,
+    keep: bool,
+) -> Answer:
+    """It returns the answer of what was said, and its line for the log."""
     versions = versions_of(answered, scorer, len(said.values))
     if said.wrong:
         at = min(said.wrong)
@@ -106,10 +150,10 @@ def answer(
     if answered.versions is not None:
         logged["versions"] = versions
     line = json.dumps(logged).encode() + b"\n" + shadow_line(answered, canary, logged)
-    counted = unseen(scorer, asked.features)
+    counted = unseen(scorer, asked.columns)
     kept = _kept(scorer, asked, name, now) if keep else b""
-    data, told_as = _told(scorer, said, logged, versions, (kind, accept, mlflow))
-    if told_as == JSON and asked.ignored and not mlflow:
+    data, told_as = _told(scorer, said, logged, versions, how)
+    if told_as == JSON and asked.ignored and not how[2]:
         data["ignored"] = asked.ignored
     written = data if isinstance(data, bytes) else json.dumps(data).encode()
     return Answer(written, told_as, line, len(versions), counted, versions, kept)
@@ -167,7 +211,7 @@ def _kept(scorer: Scorer, asked: Asked, name: str, now: float) -> bytes:
     """It returns the line of a request's features, column by column; dates are nanoseconds."""
     columns = {}
     for column in scorer.columns:
-        values = asked.features[column].to_numpy()
+        values = asked.columns[column]
         values = values.astype("int64") if values.dtype.kind == "M" else values
         columns[column] = values.tolist()
     line = {"id": name, "at": now, "version": scorer.version, "columns": columns}
@@ -226,14 +270,15 @@ def application(
         metrics.unseen.update(made.unseen)
         return Response(made.body, 200, {"x-model-version": shown(made.versions)}, made.kind)
 
-    @app.post("/predict")
     async def predict(request: Request) -> Response:
         return await scored(request, mlflow=False)
 
-    @app.post("/invocations")
     async def invocations(request: Request) -> Response:
         return await scored(request, mlflow=True)
 
+    # plain routes: nothing is to be injected, and that machinery costs as much as the answer
+    app.add_route("/predict", predict, methods=["POST"])
+    app.add_route("/invocations", invocations, methods=["POST"])
     _add_refusals(app)
     app.add_middleware(_Counted, metrics=metrics, token=token)
     return app
@@ -282,10 +327,14 @@ async def _within(
     except TimeoutError:
         told = f"The body did not come within {limits.seconds:g} s."
         raise refusal(408, "body_too_slow", told) from None
+    body = unpacked(body, request.headers.get("content-encoding", ""), limits.most_bytes)
+    asked = (scorer, kind, accept, body, mlflow, limits.most_bytes, keep, canary)
+    quick = at_once(*asked)
+    if quick is not None:
+        return quick
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout_at(until):
-            asked = scorer, kind, accept, body, mlflow, keep, canary
             return await loop.run_in_executor(pool, answer, *asked)
     except TimeoutError:
         told = f"It was not answered within {limits.seconds:g} s. Send fewer rows at once."
@@ -293,7 +342,7 @@ async def _within(
 
 
 async def _body(request: Request, most: int) -> bytes:
-    told = refusal(413, "too_large", f"A body has at most {most:,} bytes.")
+    told = too_large(most)
     given = request.headers.get("content-length", "")
     if given.isdigit() and int(given) > most:
         raise told
@@ -327,6 +376,7 @@ def _add_looks(app: FastAPI, served: ServedChampion, metrics: Metrics, token: st
                 "canary": served.canary and served.canary.scorer.version,
                 "canary_trouble": served.canary_trouble or None,
                 "trouble": served.trouble or None,
+                "one_row_by": str(served.scorer.shortcut),
             }
         return Response(json.dumps(told), media_type=JSON)
 

@@ -1,5 +1,6 @@
 """What a request asks: a body becomes rows with the types of training, or is refused."""
 
+import functools
 import io
 import json
 from collections.abc import Mapping
@@ -10,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.ipc
 
 from ml_assets.data_file import MISSING_WORDS
 from ml_assets.errors import DatasetError, RequestRefused, shortened
 from ml_assets.rows import as_frame, plain_table
 from ml_assets.scoring import Scorer, fitted_in, must_be_there, shown
+from ml_assets.serving.body import arrow_table, refusal
 from ml_assets.share import contents_of
 
 JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow.stream"
@@ -24,31 +25,36 @@ _NUMBERS = ("int64", "float64")
 _SAFE = float(2**53)  # whole numbers beyond are not told apart as floats
 
 
-def refusal(status: int, code: str, message: str, **where: int | str) -> RequestRefused:
-    """It returns what says why a request is refused, and where in it that lies."""
-    return RequestRefused(message, status, code, where)
-
-
 @dataclass(frozen=True)
 class Asked:
     """Rows that a request asks about.
 
     Attributes:
-        features: the rows, as the model was fitted on them.
+        columns: the features, as the model was fitted on them, each an array.
         keys: their keys, where they came.
         ignored: columns that came and mean nothing here.
     """
 
-    features: pd.DataFrame
+    columns: dict[str, np.ndarray]
     keys: list[Any] | None
     ignored: list[str]
 
+    @property
+    def rows(self) -> int:
+        """How many rows are asked about."""
+        return len(next(iter(self.columns.values())))
+
+    @functools.cached_property
+    def features(self) -> pd.DataFrame:
+        """The rows as a table."""
+        return pd.DataFrame(self.columns)
+
     def digests(self) -> list[str]:
         """It returns for each row the first 16 digits of the SHA-256 of its features as JSON."""
-        return contents_of(self.features)
+        return contents_of(self.columns)
 
 
-def asked_of(scorer: Scorer, kind: str, body: bytes, mlflow: bool) -> Asked:
+def asked_of(scorer: Scorer, kind: str, body: bytes, mlflow: bool, most: int) -> Asked:
     """It returns the rows of a request's body.
 
     Args:
@@ -56,13 +62,14 @@ def asked_of(scorer: Scorer, kind: str, body: bytes, mlflow: bool) -> Asked:
         kind: the content type.
         body: its bytes.
         mlflow: the body is in MLflow's scoring protocol.
+        most: to so many bytes it may unpack.
 
     Raises:
         RequestRefused: it cannot be read, or a row is not as the version needs it.
     """
     kind = kind.split(";")[0].strip().lower()
     if kind == ARROW and not mlflow:
-        return _from_table(scorer, _arrow(body))
+        return _from_table(scorer, arrow_table(body, most))
     if kind == CSV and mlflow:
         return _from_table(scorer, _csv(scorer, body))
     if kind != JSON:
@@ -138,7 +145,7 @@ def from_records(scorer: Scorer, rows: Any) -> Asked:
     columns = {n: _column(scorer, n, [row[n] for row in rows]) for n in scorer.columns}
     key = scorer.declared.key
     keys = [_plain_key(row.get(key)) for row in rows] if key is not None else None
-    return Asked(pd.DataFrame(columns), keys, _ignored(scorer, set().union(*rows)))
+    return Asked(columns, keys, _ignored(scorer, set().union(*rows)))
 
 
 def _as_text(scorer: Scorer, rows: list[dict[str, Any]]) -> Asked:
@@ -157,7 +164,7 @@ def _as_text(scorer: Scorer, rows: list[dict[str, Any]]) -> Asked:
         keys = [_plain_key(row.get(key)) for row in rows]
         columns[key] = pa.array([None if k is None else str(k) for k in keys], pa.string())
     asked = _from_table(scorer, pa.table(columns))
-    return Asked(asked.features, asked.keys, _ignored(scorer, names))
+    return Asked(asked.columns, asked.keys, _ignored(scorer, names))
 
 
 def _plain_key(value: Any) -> Any:
@@ -233,17 +240,6 @@ def _wrong(scorer: Scorer, name: str, at: int, value: Any) -> RequestRefused:
     return refusal(422, "wrong_type", told, row=at, column=name)
 
 
-def _arrow(body: bytes) -> pa.Table:
-    try:
-        with pa.ipc.open_stream(body) as stream:
-            table = stream.read_all()
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        told = f"The body is no Arrow stream: {str(error)[:200]}."
-        raise refusal(400, "unreadable", told) from None
-    return table
-
-
 def _csv(scorer: Scorer, body: bytes) -> pa.Table:
     text = pa.csv.ConvertOptions(
         column_types={n: pa.string() for n in scorer.columns},
@@ -280,4 +276,5 @@ def _from_table(scorer: Scorer, table: pa.Table) -> Asked:
     keys = None
     if key is not None and key in names:
         keys = [_plain_key(v) for v in table.column(key).to_pylist()]
-    return Asked(features, keys, _ignored(scorer, set(names)))
+    columns = {name: features[name].to_numpy() for name in features}
+    return Asked(columns, keys, _ignored(scorer, set(names)))

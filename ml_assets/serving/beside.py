@@ -17,7 +17,11 @@ _log = logging.getLogger("ml_assets.serving")
 
 
 def beside(
-    champion: Scorer, canary: Sharing | None, asked: Asked, said: Said, how: tuple[str, bytes, bool]
+    champion: Scorer,
+    canary: Sharing | None,
+    asked: Asked,
+    said: Said,
+    how: tuple[str, bytes, bool, int],
 ) -> Shared:
     """It puts the canary's answers in the place of the champion's, for the rows that fall to it.
 
@@ -26,7 +30,8 @@ def beside(
         canary: the canary, verified; None where there is none.
         asked: the request's rows, as the champion needs them.
         said: what the champion said; changed where the canary answers.
-        how: content type and body of the request, and whether it is in MLflow's protocol.
+        how: content type and body of the request, whether it is in MLflow's protocol, and to how
+            many bytes it may unpack.
     """
     if canary is None:
         return Shared()

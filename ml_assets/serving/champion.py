@@ -59,7 +59,9 @@ class ServedChampion:
         """
         mark = stores.ledger.mark(problem.name)
         entry = scoring_entry(problem.name, stores)
-        made = cls(problem, stores, load_scorer(problem, stores, entry), entry["version"])
+        made = cls(
+            problem, stores, load_scorer(problem, stores, entry, one_row=True), entry["version"]
+        )
         made._mark = mark
         made._look_at_the_canary()
         return made
@@ -79,7 +81,7 @@ class ServedChampion:
             entry = scoring_entry(self.problem.name, self.stores)
             self.champion = entry["version"]
             if (entry["version"], entry["digest"]) != (self.scorer.version, self.scorer.digest):
-                self.scorer = load_scorer(self.problem, self.stores, entry)
+                self.scorer = load_scorer(self.problem, self.stores, entry, one_row=True)
                 self.exchanged += 1
             self.trouble = ""
         except Exception as error:  # nothing that a new version does may end the old one's work

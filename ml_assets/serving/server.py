@@ -79,6 +79,7 @@ def serve(
     token: str | None,
     limits: dict[str, Any],
     say: Callable[[dict[str, Any]], None],
+    log_days: int | None = None,
 ) -> None:
     """It serves the champion until somebody ends the process; what is under way is answered.
 
@@ -89,6 +90,7 @@ def serve(
         token: what requests must bear, or None.
         limits: what a request may cost, as `application.Limits` has it.
         say: takes what is served, and where, once it is.
+        log_days: how long files of the prediction log are kept; None for ever.
 
     Raises:
         NotMaterialized: there is no champion.
@@ -99,7 +101,7 @@ def serve(
     from ml_assets.serving.application import Limits, application
 
     served = ServedChampion.load(problem, stores)
-    log = PredictionLog(folder_of(stores.lake.root, problem.name))
+    log = PredictionLog(folder_of(stores.lake.root, problem.name), keep_days=log_days)
     inputs = None
     if problem.monitoring is not None and problem.monitoring.inputs:
         inputs = PredictionLog(inputs_folder_of(stores.lake.root, problem.name), DAY)
@@ -115,8 +117,15 @@ def serve(
     )
     host, port = where.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    version = served.scorer.version
-    say({"problem": problem.name, "version": version, "address": f"http://{shown}:{port}"})
+    scorer = served.scorer
+    say(
+        {
+            "problem": problem.name,
+            "version": scorer.version,
+            "address": f"http://{shown}:{port}",
+            "one_row_by": str(scorer.shortcut),
+        }
+    )
     # Uvicorn ends in good order and then raises the signal again: that is no failure.
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda *_: None)

@@ -8,7 +8,8 @@ import pytest
 
 from ml_assets_tests.pages import DOCS, Said, Walk, blocks, give, shown, without_figures, written
 
-pytestmark = pytest.mark.slow
+# The walk is one fixture of some twenty commands.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PAGE = (DOCS / "tutorial.md").read_text()
 

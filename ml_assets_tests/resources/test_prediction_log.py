@@ -110,3 +110,39 @@ def test_what_was_served_is_read_by_time(tmp_path: Path):
     empty = read_predictions(tmp_path, "other")
     assert empty.empty
     assert list(empty) == ["id", "at", "model_version", "inputs", "key", "prediction"]
+
+
+def test_old_files_go_when_a_new_one_begins_and_only_where_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    now = 1e9
+    monkeypatch.setattr(prediction_log.time, "time", lambda: now)
+    old, recent = tmp_path / "0-old.jsonl", tmp_path / "1-recent.jsonl"
+
+    def begun(keep_days: int | None) -> set[str]:
+        for file, days in ((old, 4), (recent, 2)):
+            file.write_bytes(line("a"))
+            prediction_log.os.utime(file, (now, now - days * 86_400))
+        log = PredictionLog(tmp_path, keep_days=keep_days)
+        log.append(line("b")).result(5)
+        log.close()
+        return {f.name for f in (old, recent) if f.exists()}
+
+    assert begun(None) == {old.name, recent.name}
+    assert begun(3) == {recent.name}
+
+
+def test_a_writer_leaves_its_file_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Else another process might remove a file that somebody still writes to."""
+    now = [1e9]
+    monkeypatch.setattr(prediction_log.time, "time", lambda: now[0])
+    log = PredictionLog(tmp_path, keep_days=2)
+
+    for _ in range(2):
+        log.append(line("a")).result(5)
+    assert len(list(tmp_path.iterdir())) == 1
+    now[0] += 86_401
+    log.append(line("b")).result(5)
+    log.close()
+
+    assert len(list(tmp_path.iterdir())) == 2

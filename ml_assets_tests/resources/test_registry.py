@@ -206,6 +206,14 @@ def test_an_alias_points_where_it_was_last_moved(either):
         assert either.pointed("demo", CHAMPION) == number
 
 
+def test_an_alias_that_is_taken_away_points_nowhere(either):
+    version, *_ = register(either, split="s1")
+    either.point("demo", CHAMPION, 1)
+    either.unpoint("demo", CHAMPION)
+    assert either.pointed("demo", CHAMPION) is None
+    assert either.location(version).removeprefix("file://") == str(version.folder)
+
+
 def test_a_version_that_is_not_there_is_refused(either):
     with pytest.raises(ModelRefused, match="no usable version 7 of demo"):
         either.version("demo", 7)

@@ -1,5 +1,6 @@
 """The web application without a network: what is asked, answered, refused, counted and logged."""
 
+import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,8 +25,10 @@ from ml_assets.scoring import Scorer
 from ml_assets.serving import application as web
 from ml_assets.serving.application import Limits, application
 from ml_assets.serving.champion import ServedChampion
+from ml_assets.shortcut import shortcut_of
 from ml_assets_tests.conftest import dataset
 from ml_assets_tests.test_scoring import COLUMNS, new_rows, scorer
+from ml_assets_tests.test_shortcut import KINDS, fitted, table
 
 ARROW = "application/vnd.apache.arrow.stream"
 RULES = {
@@ -245,6 +248,100 @@ def test_a_body_that_is_too_large_is_not_read(tmp_path: Path):
         "/predict", content=parts, headers={"content-type": "application/json"}
     )
     assert answer.status_code == 413
+
+
+def stream(table: pa.Table, packed: str | None = None) -> bytes:
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression=packed)
+    with pa.ipc.new_stream(sink, table.schema, options=options) as out:
+        out.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("packed", ["zstd", "lz4"])
+def test_a_packed_stream_unpacks_to_no_more_than_a_body_may_have(tmp_path: Path, packed: str):
+    """Without the look at what buffers say of themselves all rows were scored: few bytes, many rows."""
+    desk = counter(tmp_path, scorer(key="id"), limits=Limits(most_bytes=200_000))
+    few = pa.Table.from_pandas(new_rows(5))
+    empty = {f.name: pa.array([""]) for f in few.schema if pa.types.is_string(f.type)}
+    one = pa.table({n: empty.get(n, few.column(n).slice(0, 1)) for n in few.column_names})
+    many = one.take([0] * 100_000)
+    kinds = {"content-type": ARROW, "accept": "application/json"}
+
+    fine = desk.client.post("/predict", content=stream(few, packed), headers=kinds)
+    body = stream(many, packed)
+    large = desk.client.post("/predict", content=body, headers=kinds)
+
+    assert len(body) < 200_000
+    assert (fine.status_code, len(fine.json()["predictions"])) == (200, 5)
+    assert (large.status_code, large.json()["error"]["code"]) == (413, "too_large")
+    desk.log.close()
+
+
+def _nulls() -> pa.Table:
+    few = pa.Table.from_pandas(new_rows(1))
+    return pa.table({n: pa.nulls(10**9) for n in few.column_names})
+
+
+def _said_often() -> pa.Table:
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * 5000, pa.int8()), ["x" * 50_000])
+    few = pa.Table.from_pandas(new_rows(1))
+    whole = {n: few.column(n).take([0] * 5000) for n in few.column_names}
+    return pa.table({**whole, "colour": long})
+
+
+@pytest.mark.parametrize("made", [_nulls, _said_often])
+def test_few_bytes_that_stand_for_many_are_refused(tmp_path: Path, made: Any):
+    desk = counter(tmp_path, scorer(), limits=Limits(most_bytes=1_000_000))
+
+    answer = desk.post("/predict", stream(made()), ARROW)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+    desk.log.close()
+
+
+def test_a_body_may_be_packed_with_gzip_and_only_so(tmp_path: Path):
+    desk = counter(tmp_path, scorer(), limits=Limits(most_bytes=20_000))
+    body = json.dumps({"rows": records()}).encode()
+    how = {"content-encoding": "gzip"}
+
+    def code(data: bytes, **headers: str) -> tuple[int, str]:
+        answer = desk.post("/predict", data, **headers)
+        return answer.status_code, answer.json().get("error", {}).get("code", "")
+
+    assert code(gzip.compress(body), **how) == (200, "")
+    assert code(gzip.compress(b" " * 20_001), **how) == (413, "too_large")
+    assert code(body, **how) == (400, "unreadable")
+    assert code(gzip.compress(body)[:-3], **how) == (400, "unreadable")
+    assert code(body, **{"content-encoding": "br"}) == (415, "unsupported_encoding")
+    desk.log.close()
+
+
+def test_one_row_is_answered_by_the_shortcut_as_by_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model, target = fitted("random_forest")
+    rows, kinds = table(20), KINDS
+    way = shortcut_of(model, kinds, rows, one_row=True)
+    one = Scorer("demo", 3, "d" * 64, model, kinds, target.classes, dataset(), way)
+    desk = counter(tmp_path, one)
+    given = [
+        {k: None if v != v else v for k, v in r.items()}
+        for r in rows.astype(object).to_dict("records")
+    ]
+    alone = [desk.post("/predict", {"rows": [r]}).json() for r in given]
+    together = desk.post("/predict", {"rows": given}).json()
+    monkeypatch.setattr(web, "said_of", None)  # whoever is asked at once needs no more
+    again = desk.post("/predict", {"rows": given[:1]})
+
+    assert [a["predictions"][0] for a in alone] == together["predictions"]
+    shares = [list(a["probabilities"][0].values()) for a in alone]
+    np.testing.assert_allclose(shares, model.predict_proba(rows), atol=1e-9)
+    assert again.json()["predictions"] == together["predictions"][:1]
+    logged = desk.logged()
+    assert logged["inputs"][:20].tolist() == logged["inputs"][20:40].tolist()
+    assert desk.client.get("/ready").json()["one_row_by"] == "ONNX"
+    desk.log.close()
 
 
 def test_an_answer_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -107,8 +107,9 @@ class MLProblem(dg.Component):
             sensors.append(due)
         if self.problem.promotion.mode == "approval":
             sensors.append(build_approvals(self.problem, decisions[-1], stores))
-        made = dg.Definitions(
-            assets=assets,
+        code = self._code()
+        return dg.Definitions(
+            assets=dg.map_asset_specs(lambda s: s.merge_attributes(metadata=code), assets),
             jobs=jobs,
             sensors=sensors,
             schedules=[schedule] if schedule else [],
@@ -117,8 +118,6 @@ class MLProblem(dg.Component):
                 resource_of(self.problem): build_parameters(self.problem),
             },
         )
-        code = self._code()
-        return made.map_asset_specs(func=lambda s: s.merge_attributes(metadata=code))
 
     def _code(self) -> dict[str, Any]:
         """It returns where the UI finds the team's own code; Dagster itself adds defs.yaml."""
