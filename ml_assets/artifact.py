@@ -126,11 +126,13 @@ def load(data: bytes, trusted: tuple[str, ...] = ()) -> Pipeline:
     try:
         return skops.io.loads(data, trusted=[*TRUSTED_TYPES, *trusted])
     except Exception as error:
-        with contextlib.suppress(Exception):  # which are they? Nothing of them was made
-            if unknown := _untrusted(data, trusted):
-                raise ModelRefused(
-                    f"The stored model holds types that nobody trusted: {shortened(unknown)}."
-                ) from None
+        unknown: list[str] = []
+        with contextlib.suppress(Exception):  # a damaged file does not tell
+            unknown = _untrusted(data, trusted)
+        if unknown:
+            raise ModelRefused(
+                f"The stored model holds types that nobody trusted: {shortened(unknown)}."
+            ) from None
         raise ModelRefused(
             f"The stored model cannot be loaded: {type(error).__name__}: {str(error)[:200]}"
         ) from error
