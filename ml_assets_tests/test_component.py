@@ -95,7 +95,30 @@ attributes:
     - {beats: baseline, by: 0.02, mode: enforce}
     - {beats: champion, by: 0.01, confidence: 0.95}
   promotion: {mode: canary, share: 0.2, min_rows: 90, longest: 9d}
-  retrain: {on_new_data: true, schedule: "0 2 * * *", timezone: Europe/Berlin, automation: false}
+  retrain:
+    on_new_data: true
+    on_drift: {violations: 3, of_last: 6, by: [estimate], min_new_rows: 17}
+    cool_down: 7h
+    most_runs: {runs: 8, per: 8d}
+    schedule: "0 2 * * *"
+    timezone: Europe/Berlin
+    automation: false
+  monitoring:
+    inputs: true
+    keep_inputs: 31d
+    window: 501
+    every: 15m
+    min_rows: 101
+    confidence: 0.98
+    distance: 0.12
+    share: 0.51
+    ignore: [drifting]
+    max_drop: 0.11
+    volume: 9
+    silence: 25h
+    label_delay: 32d
+    rollback: false
+    fresh_rows: 999
   limits:
     run: 6h
     dataset: 61m
@@ -259,7 +282,7 @@ def test_a_source_that_can_be_watched_has_a_sensor(load: Load, source: str) -> N
 
 
 def test_a_sensor_that_is_not_wanted_is_there_and_stopped(load: Load) -> None:
-    defs = load(FULL.replace("on_new_data: true", "on_new_data: false"))
+    defs = load(f"{SMALLEST}  retrain: {{on_new_data: false}}\n")
     [sensor] = [s for s in defs.sensors or [] if s.name == "demo_new_data"]
     assert isinstance(sensor, dg.SensorDefinition)
     assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
@@ -302,7 +325,8 @@ def test_the_job_is_named_as_the_problem_and_holds_all_up_to_production(load: Lo
     defs = load(FULL)
     job = defs.resolve_job_def("demo")
     held = {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
-    assert held == _keys(defs) - {"demo/predictions"}
+    live = {"predictions", "monitoring", "retrain_decision", "rollback_decision"}
+    assert held == _keys(defs) - {f"demo/{name}" for name in live}
 
 
 def test_candidates_depend_on_what_they_learn_from_and_never_on_test(load: Load) -> None:
@@ -391,7 +415,8 @@ WRONG: list[tuple[str, str, str, list[str]]] = [
     ("Problem.select", "select: roc_auc", "select: roc_aux", ["Did you mean `roc_auc`?"]),
     ("Problem.gates", "class_share: 0.05", "clas_share: 0.05", ["{class_share: X}", "`class_share`?"]),
     ("Problem.promotion", "promotion: {mode: canary, share: 0.2, min_rows: 90, longest: 9d}", "promotion: soon", ["dictionary"]),
-    ("Problem.retrain", "retrain: {on_new_data: true, schedule: \"0 2 * * *\", timezone: Europe/Berlin, automation: false}", "retrain: weekly", ["dictionary"]),
+    ("Problem.retrain", "cool_down: 7h", "cooldown: 7h", ["Did you mean `cool_down`?"]),
+    ("Problem.monitoring", "keep_inputs: 31d", "keep_input: 31d", ["Did you mean `keep_inputs`?"]),
     ("Problem.trust", "trust: [my_package.Ratio]", "trust: my_package.Ratio", ["list"]),
     ("Problem.seed", "seed: 3", "seed: -3", ["greater than or equal to 0"]),
     # the dataset
@@ -511,6 +536,32 @@ WRONG: list[tuple[str, str, str, list[str]]] = [
     ("PromotionDeclaration.longest", "longest: 9d", "longest: soon", ["is no duration"]),
     ("RetrainDeclaration.on_new_data", "on_new_data: true", "on_new_data: perhaps", ["boolean"]),
     ("RetrainDeclaration.on_new_data", "on_new_data: true", "on_new_dat: true", ["Did you mean `on_new_data`?"]),
+    ("NewDataRule.min_new_rows", "on_new_data: true", "on_new_data: {min_new_rows: 0}", ["greater than or equal to 1"]),
+    ("RetrainDeclaration.on_drift", "on_drift: {violations: 3, of_last: 6, by: [estimate], min_new_rows: 17}", "on_drift: much", ["boolean"]),
+    ("RetrainDeclaration.cool_down", "cool_down: 7h", "cool_down: soon", ["`soon` is no duration"]),
+    ("RetrainDeclaration.most_runs", "most_runs: {runs: 8, per: 8d}", "most_runs: 8", ["dictionary"]),
+    ("DriftRule.violations", "violations: 3", "violations: 0", ["greater than or equal to 1"]),
+    ("DriftRule.of_last", "of_last: 6", "of_last: 2", ["3 violations cannot be among the last 2 windows"]),
+    ("DriftRule.by", "by: [estimate]", "by: [estimat]", ["Did you mean `estimate`?"]),
+    ("DriftRule.min_new_rows", "min_new_rows: 17", "min_new_rows: 0", ["greater than or equal to 1"]),
+    ("Budget.runs", "runs: 8", "runs: 0", ["greater than or equal to 1"]),
+    ("Budget.per", "per: 8d", "per: always", ["`always` is no duration"]),
+    ("MonitoringDeclaration.inputs", "inputs: true", "inputs: perhaps", ["boolean"]),
+    ("MonitoringDeclaration.keep_inputs", "keep_inputs: 31d", "keep_inputs: long", ["`long` is no duration"]),
+    ("MonitoringDeclaration.window", "window: 501", "window: 5", ["at least 30 are needed"]),
+    ("MonitoringDeclaration.window", "window: 501", "window: weekly", ["no span of time"]),
+    ("MonitoringDeclaration.every", "every: 15m", "every: -1m", ["is no duration"]),
+    ("MonitoringDeclaration.min_rows", "min_rows: 101", "min_rows: 3", ["greater than or equal to 30"]),
+    ("MonitoringDeclaration.confidence", "confidence: 0.98", "confidence: 98", ["less than 1"]),
+    ("MonitoringDeclaration.distance", "distance: 0.12", "distance: 2", ["less than 1"]),
+    ("MonitoringDeclaration.share", "share: 0.51", "share: 51", ["less than or equal to 1"]),
+    ("MonitoringDeclaration.ignore", "ignore: [drifting]", "ignore: drifting", ["list"]),
+    ("MonitoringDeclaration.max_drop", "max_drop: 0.11", "max_drop: -1", ["greater than or equal to 0"]),
+    ("MonitoringDeclaration.volume", "volume: 9", "volume: 1", ["greater than 1"]),
+    ("MonitoringDeclaration.silence", "silence: 25h", "silence: [25h]", ["is no duration"]),
+    ("MonitoringDeclaration.label_delay", "label_delay: 32d", "label_delay: late", ["is no duration"]),
+    ("MonitoringDeclaration.rollback", "rollback: false", "rollback: perhaps", ["boolean"]),
+    ("MonitoringDeclaration.fresh_rows", "fresh_rows: 999", "fresh_rows: 9", ["greater than or equal to 120"]),
     ("RetrainDeclaration.schedule", "0 2 * * *", "0 25 * * *", ["`25` is no hour: 0 to 23"]),
     ("RetrainDeclaration.timezone", "Europe/Berlin", "Berlin", ["no time zone"]),
     ("RetrainDeclaration.automation", "automation: false", "automation: perhaps", ["boolean"]),
@@ -559,6 +610,10 @@ UNDER = {
     "BeatsChampionGate": "gates",
     "PromotionDeclaration": "promotion",
     "RetrainDeclaration": "retrain",
+    "NewDataRule": "retrain",
+    "DriftRule": "retrain",
+    "Budget": "retrain",
+    "MonitoringDeclaration": "monitoring",
     "LimitsDeclaration": "limits",
     "AlertsDeclaration": "alerts",
     "PredictionsDeclaration": "predictions",
@@ -641,6 +696,7 @@ def test_every_field_of_a_problem_is_in_the_full_example() -> None:
     assert set(attributes) == set(Problem.model_fields)
     instead = {"loader", "sql", "connection", "asset"}  # of `path`; they have a test of their own
     elsewhere = {*(f"DatasetDeclaration.{name}" for name in instead), "GroupBy.group"}
+    elsewhere.add("NewDataRule.min_new_rows")  # instead of true
     assert _given_fields(Problem(**attributes)) == _declared_fields() - elsewhere
 
 

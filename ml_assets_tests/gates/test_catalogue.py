@@ -18,10 +18,14 @@ from ml_assets.dataset import describe
 from ml_assets.gates import CATALOGUE, Verdict, batch, challenger, split
 from ml_assets.gates import dataset as dataset_gates
 from ml_assets.integrity import inspected
-from ml_assets.problem import SplitDeclaration
+from ml_assets.live import LiveRows
+from ml_assets.problem import DriftRule, MonitoringDeclaration, SplitDeclaration
+from ml_assets.problem.monitoring import Aspect
+from ml_assets.round import monitoring
 from ml_assets.round.canary import verdicts_of
 from ml_assets.round.dataset import make_quarantine
 from ml_assets.round.predictions import make_predictions
+from ml_assets.window import Answer, Window, alarms
 from ml_assets_tests.conftest import BINARY, dataset, problem, table
 from ml_assets_tests.gates.test_batch import LOW, ODD
 from ml_assets_tests.gates.test_challenger import GOOD
@@ -62,6 +66,22 @@ def seen(name: str, good: dict, bad: dict, **given: object):
         lambda: function(replace(GOOD, **bad), *extra),
     )
 
+
+def windows(aspect: Aspect, violated: bool, **evidence: object) -> list[Window]:
+    """It returns two windows of live rows that answer alike."""
+    answer = Answer(violated, "It is worse.", evidence=evidence)
+    return [Window(n, float(n), n + 1.0, 500, 500, {aspect: answer}) for n in range(2)]
+
+
+def watched(aspect: Aspect, violated: bool) -> Verdict:
+    """It asks one gate of monitoring."""
+    seen_, rule = windows(aspect, violated), DriftRule()
+    found = alarms(seen_, rule.violations, rule.of_last, rule.by)
+    return monitoring._verdict(aspect, seen_, found, rule)
+
+
+LATE = pd.DataFrame({"at": np.zeros(40), "truth": [None] * 40})
+NO_LABELS = LiveRows(LATE, "No label has come.", 0)
 
 # gate -> what makes it hold, what makes it fail, and the sentence of the failure
 CASES = {
@@ -221,6 +241,29 @@ CASES = {
         lambda: asked(SURE, size_mb=1),
         "The model's file has 2 MB, 1 MB is allowed.",
     ),
+    **{
+        claim: (
+            lambda aspect=aspect: watched(aspect, False),
+            lambda aspect=aspect: watched(aspect, True),
+            f"{aspect.capitalize()}: 2 of the last 2 windows and the latest. It is worse.",
+        )
+        for aspect, claim in monitoring.CLAIMS.items()
+    },
+    "inputs_are_as_in_training": (
+        lambda: monitoring._inputs(windows("features", True, skew="")),
+        lambda: monitoring._inputs(windows("features", True, skew="`a` is missing in 40%")),
+        "`a` is missing in 40%.",
+    ),
+    "predictions_keep_coming": (
+        lambda: monitoring._coming([], LATE, MonitoringDeclaration(silence="1h"), 100.0),
+        lambda: monitoring._coming([], LATE, MonitoringDeclaration(silence="1h"), 7200.0),
+        "`silence` allows 1.0 h.",
+    ),
+    "labels_keep_coming": (
+        lambda: monitoring._labelled(LATE, NO_LABELS, MonitoringDeclaration(label_delay="1h"), 0.0),
+        lambda: monitoring._labelled(LATE, NO_LABELS, MonitoringDeclaration(label_delay="1h"), 9e4),
+        "40 of 40 rows older than 1.0 h have none.",
+    ),
     "canary_can_be_compared": (
         lambda: verdicts_of(Wait("It waits."), Standing(40, [], 9.0), "")[0],
         lambda: verdicts_of(Wait("It waits."), Standing(0, [], 9.0, "Its files are gone."), "")[0],
@@ -245,7 +288,8 @@ IN_ROUNDS = {
 
 
 def test_every_gate_of_the_catalogue_has_its_cases():
-    assert {*CASES, *IN_ROUNDS} == set(CATALOGUE)
+    # two champions and live rows of both are needed: test_monitoring has it hold and fail
+    assert {*CASES, *IN_ROUNDS, "predecessor_is_not_better"} == set(CATALOGUE)
 
 
 def _told(name: str, holds: Verdict, fails: Verdict, sentence: str) -> None:

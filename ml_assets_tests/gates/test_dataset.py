@@ -24,6 +24,7 @@ from ml_assets.gates.dataset import (
 from ml_assets.integrity import inspected
 from ml_assets.problem import ColumnContract
 from ml_assets.problem.dataset import Rule
+from ml_assets.round.monitoring import CLAIMS
 from ml_assets_tests.conftest import dataset, problem, table
 
 
@@ -342,6 +343,13 @@ def test_the_catalogue_holds_every_gate_and_nothing_else():
         "is_fitted",
         "a_candidate_is_eligible",
         "beats_the_champion",
+        "canary_can_be_compared",
+        "canary_is_not_worse",
+        *CLAIMS.values(),
+        "inputs_are_as_in_training",
+        "predictions_keep_coming",
+        "labels_keep_coming",
+        "predecessor_is_not_better",
     }
     named_by_its_owner = {"custom"}
     assert set(CATALOGUE) == gates - named_by_its_owner | answered_in_a_round
