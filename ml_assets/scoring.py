@@ -21,13 +21,14 @@ from ml_assets.errors import CandidateError, DatasetError, did_you_mean, shorten
 from ml_assets.later import later
 from ml_assets.problem import ColumnContract, DatasetDeclaration
 from ml_assets.rows import as_frame
-from ml_assets.shortcut import Shortcut
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from ml_assets.shortcut import Shortcut
 else:
     np = later("numpy")
     pd = later("pandas")

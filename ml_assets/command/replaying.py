@@ -51,7 +51,7 @@ from ml_assets.errors import MLAssetsError
 @click.option(
     "--shuffled",
     is_flag=True,
-    help="The same rows in a random order: nothing changes over time, and no policy should gain.",
+    help="The same rows in a random order: nothing changes over time but their number.",
 )
 @click.option(
     "--set",

@@ -26,7 +26,6 @@ from ml_assets.round import Made, Round
 from ml_assets.rows import as_frame
 from ml_assets.scoring import Said, Scorer, Share, fitted_in, score_file
 from ml_assets.share import Sharing, names_of, shared
-from ml_assets.shortcut import shortcut_of
 from ml_assets.verification import golden_of, golden_rows, load_verified, says_the_same
 
 if TYPE_CHECKING:
@@ -84,6 +83,8 @@ def load_scorer(
     Raises:
         ModelRefused: a file was changed, it holds untrusted types, or it predicts otherwise.
     """
+    from ml_assets.shortcut import shortcut_of
+
     version = stores.registry.version(problem.name, entry["version"])
     model = load_verified(version.folder, entry["digest"], tuple(problem.trust))
     says_the_same(model, version.folder)
