@@ -163,3 +163,9 @@ def test_the_site_is_built_without_a_warning_and_asks_nobody_else(tmp_path: Path
         )
         assert not loaded, page.name
     assert sum(f.stat().st_size for f in (DOCS / "pictures").glob("*.png")) < 1_500_000
+
+
+def test_every_page_stands_once_in_the_table_of_contents() -> None:
+    """Seen to fail: two that were merged at the same time had been entered twice."""
+    named = re.findall(r"- ([\w/-]+\.md)$", (CHECKOUT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md"))
