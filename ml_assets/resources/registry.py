@@ -200,6 +200,14 @@ class Registry:
                 },
             )
             with self._lock(f"parent {run.run_id}"):
+                # dagster-mlflow takes the newest run of this Dagster run, which may be a candidate's
+                of_round = (
+                    f"tags.dagster_run_id = '{run.run_id}' and tags.`ml_assets.kind` = 'round'"
+                )
+                made = self.client.search_runs([self.experiment(problem)], of_round, max_results=1)
+                if made:
+                    self._opened[known] = made[0].info.run_id
+                    return self._opened[known]
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     opened = MlFlow(context)
