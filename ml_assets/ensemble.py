@@ -59,6 +59,7 @@ def join(
     """
     from sklearn.ensemble import VotingClassifier, VotingRegressor
     from sklearn.frozen import FrozenEstimator
+    from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import FunctionTransformer
 
     # a candidate's name may be one that scikit-learn does not take

@@ -238,7 +238,9 @@ class Waiting:
         asked = self.begun or self.begin(folder, digest, trusted)
         text = b""
         if asked == _question(folder, digest, trusted):
-            while select.select([self.answer], [], [], SECONDS)[0]:
+            waited = select.poll()  # `select` takes no handle above 1,023
+            waited.register(self.answer, select.POLLIN)
+            while waited.poll(1000 * SECONDS):
                 more = os.read(self.answer, 1 << 16)
                 text += more
                 if not more or text.endswith(b"\n"):

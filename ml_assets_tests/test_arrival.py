@@ -740,7 +740,7 @@ def test_a_release_that_means_none_names_what_there_is(zone):
 def test_a_second_release_is_refused(zone):
     _waiting(zone)
     zone.release("2.csv")
-    with pytest.raises(PromotionRefused, match=r"0 batches `2\.csv` await"):
+    with pytest.raises(PromotionRefused, match=r"No batch `2\.csv` awaits"):
         zone.release("2.csv")
 
 

@@ -132,7 +132,7 @@ def test_wrong_rows_are_told_with_their_lines_and_the_command_is_done(desk: Desk
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"--input": "absent.csv"}, ["No data file at absent.csv"]),
+        ({"--input": "absent.csv"}, ["No file at absent.csv", "--input"]),
         ({"--output": "out.txt"}, [".csv, .csv.gz, .parquet"]),
         ({"--output": "nowhere/out.csv"}, ["nowhere is no folder"]),
         ({"--output": "new.csv"}, ["is the input itself"]),
