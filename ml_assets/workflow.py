@@ -62,13 +62,14 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def pack(component: "MLProblem", folder: Path, run: Path) -> dict[str, str]:
-    """It copies the champion's model and card into a folder, and returns outputs for later jobs.
+def pack(component: "MLProblem", folder: Path, run: Path, card: Path) -> dict[str, str]:
+    """It copies the champion and the round's card into a folder, and returns outputs for later jobs.
 
     Args:
         component: the problem.
         folder: where they go; it must not be there yet.
         run: what `ml-assets run --json` answered.
+        card: the page on this round's challenger.
 
     Raises:
         NotMaterialized: there is no champion.
@@ -84,6 +85,7 @@ def pack(component: "MLProblem", folder: Path, run: Path) -> dict[str, str]:
     version = stores.registry.version(name, champion["version"])
     shutil.copytree(version.folder, folder / "model")
     (folder / "champion.json").write_text(json.dumps(champion, indent=2))
+    shutil.copy(card, folder / "card.html")
     promoted = "yes" if document["decision"]["promoted"] else "no"
     return {"promoted": promoted, "version": str(champion["version"])}
 

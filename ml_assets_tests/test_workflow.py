@@ -145,6 +145,7 @@ def test_each_block_runs_on_a_fresh_clone_and_after_a_failed_gate_nothing_goes_o
     champion = json.loads((root / "out" / "champion" / "champion.json").read_text())
     assert champion["version"] == 1
     assert list((root / "out" / "champion" / "model").rglob("*.skops"))
+    assert "<svg" in (root / "out" / "champion" / "card.html").read_text()
 
     write = ["ml-assets", "ci", "wine"]
     asked = [subprocess.run(write, cwd=root, env=environment, check=False) for _ in range(2)]

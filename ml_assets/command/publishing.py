@@ -43,7 +43,7 @@ def ci(
     ml-assets ci churn --summary out/run.json
     ml-assets ci churn --pack out/champion --run out/run.json
     """
-    from ml_assets import workflow
+    from ml_assets import standing, workflow
 
     home = open_home()
     if summary is not None:  # also of a run that was refused for its declaration
@@ -59,7 +59,8 @@ def ci(
         if run is None:
             refuse("--pack needs --run FILE: whether the champion changed stands there.")
         try:
-            outputs = workflow.pack(problem, pack, run)
+            card = Path(standing.inspect(problem, "challenger")["card"])
+            outputs = workflow.pack(problem, pack, run, card)
         except MLAssetsError as error:
             refuse(str(error))
         answer(as_json, outputs, "\n".join(f"{k}={v}" for k, v in outputs.items()))
