@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import inspect
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ else:
     pd = later("pandas")
 
 # Part of every candidate's key: change it when the same declaration would be fitted differently.
-FITTING = "3"
+FITTING = "4"
 RARE_CLASS = 0.1  # a class below this share makes a binary problem imbalanced
 
 _CLASSIFIER, _REGRESSOR = "classifier", "regressor"
@@ -368,14 +369,30 @@ def _settle(model: Pipeline) -> None:
     """It removes what differs between two equal fits, and what fits a server badly.
 
     Threads serve fitting; in predicting one row they cost more than they give, and a forest
-    adds its trees up in the order in which threads end.  CatBoost stamps time and a random id.
+    adds its trees up in the order in which threads end.  CatBoost stamps time and a random id;
+    two others note how many cores they were fitted on, and learn the same on any number.
     """
     model.set_params(**{k: 1 for k in model.get_params() if k.split("__")[-1] == "n_jobs"})
     for part in _parts_of(model):
-        if type(part).__module__.startswith("catboost") and hasattr(part, "get_metadata"):
+        if hasattr(getattr(part, "_bin_mapper", None), "n_threads"):  # histogram boosting
+            part._bin_mapper.n_threads = 1
+        library = type(part).__module__.split(".")[0]
+        if library == "lightgbm" and hasattr(part, "booster_"):
+            part._Booster = _without_threads(part.booster_)
+        if library == "catboost" and hasattr(part, "get_metadata"):
             stamps = part.get_metadata()
             for stamp in ("model_guid", "train_finish_time"):
                 stamps[stamp] = ""
+
+
+def _without_threads(booster: Any) -> Any:
+    """It returns LightGBM's booster, noting one thread; its own way of saying so needs its rows."""
+    state = booster.__getstate__()
+    state["_handle"] = re.sub(r"\[num_threads: -?\d+\]", "[num_threads: 1]", state["_handle"])
+    state["params"] = {k: 1 if k == "num_threads" else v for k, v in state["params"].items()}
+    settled = type(booster).__new__(type(booster))
+    settled.__setstate__(state)
+    return settled
 
 
 def _parts_of(estimator: Any) -> list[Any]:
