@@ -78,6 +78,9 @@ CATALOGUE: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
         _REGRESSOR: ("catboost.CatBoostRegressor", {"verbose": 0, "allow_writing_files": False}),
     },
 }
+# Fitted side by side, the first of these begin first, and the others last.
+SLOW = ("random_forest", "extra_trees", "catboost")
+QUICK = ("baseline", "linear", "logistic_regression", "ridge")
 # These want codes for classes, or give labels in another shape.  A vote of one member encodes
 # and decodes for them, and is plain scikit-learn wherever the model is loaded.
 _NEEDS_CODES = ("xgboost", "catboost")
@@ -390,7 +393,7 @@ def _without_threads(booster: Any) -> Any:
     state = booster.__getstate__()
     state["_handle"] = re.sub(r"\[num_threads: -?\d+\]", "[num_threads: 1]", state["_handle"])
     state["params"] = {k: 1 if k == "num_threads" else v for k, v in state["params"].items()}
-    settled = type(booster).__new__(type(booster))
+    settled: Any = object.__new__(type(booster))
     settled.__setstate__(state)
     return settled
 

@@ -12,6 +12,7 @@ import hashlib
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -305,11 +306,20 @@ def _csv_pieces(
             if any(pa.types.is_binary(f.type) for f in reader.schema):
                 raise DatasetError(_csv_trouble(path, declared, "invalid UTF8"))
             yield _tidy(reader.schema.empty_table(), declared)
-            for piece in reader:
+            for piece in _ahead(reader):
                 yield _tidy(pa.Table.from_batches([piece]), declared)
         seen.digest = hashed.digest()
     if misfits:
         seen.left_out = _ragged_lines(path, declared, len(misfits))
+
+
+def _ahead(pieces: Iterator[T]) -> Iterator[T]:
+    """It gives the same pieces; the next is read while whoever takes them works with this one."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = pool.submit(next, pieces, None)
+            yield piece
 
 
 def _csv_options(

@@ -297,10 +297,13 @@ def write_table(rows: "pd.DataFrame", file: Path) -> None:
 
 
 def read_table(file: Path) -> "pd.DataFrame":
-    """It returns the rows of a Parquet file."""
-    import pandas as pd
+    """It returns the rows of a Parquet file; they are in memory once."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    return pd.read_parquet(file)
+    rows: pd.DataFrame = pq.read_table(file).to_pandas(self_destruct=True)
+    pa.default_memory_pool().release_unused()
+    return rows
 
 
 def _flush(path: Path) -> None:

@@ -21,12 +21,13 @@ from ml_assets.ensemble import best_few, join
 from ml_assets.errors import CandidateError, MLAssetsError, is_transient, shortened
 from ml_assets.evaluation import score, select_metric
 from ml_assets.gates import Verdict
-from ml_assets.problem import ENSEMBLE, CandidateDeclaration, parts_of
+from ml_assets.problem import ENSEMBLE, SHORT_NAMES, CandidateDeclaration, parts_of
 from ml_assets.problem.candidate import BEST_FEW
 from ml_assets.resources.lake import Entry
 from ml_assets.round import CARD, Made, Round
 from ml_assets.round import card as cards
 from ml_assets.round.split import SplitMade, current_split, part_rows
+from ml_assets.rows import columns_of
 from ml_assets.tuning import Tuned, folds, tune
 from ml_assets.user_code import is_loaded, source_digest
 from ml_assets.verification import MODEL_FILE, Waiting, load_verified
@@ -152,10 +153,29 @@ def _fit_together(round_: Round, split: SplitMade) -> None:
         part_rows(round_, split, part)
     ready = threading.Thread(target=_make_ready, args=(round_,))
     ready.start()
-    with ThreadPoolExecutor(min(len(todo), os.cpu_count() or 1, MOST_AT_ONCE)) as pool:
-        for key, (name, declared) in todo.items():
+    cores = os.cpu_count() or 1
+    at_once = min(len(todo), cores, MOST_AT_ONCE)
+    with ThreadPoolExecutor(
+        at_once, initializer=_share_cores, initargs=(cores // at_once,)
+    ) as pool:
+        for key, (name, declared) in sorted(todo.items(), key=_longest_first):
             fits[key] = pool.submit(_fitting, round_, name, declared, split)
     ready.join()
+
+
+def _share_cores(cores: int) -> None:
+    """It gives the thread that calls a share of the cores: a fit that takes all slows the others."""
+    import sklearn.pipeline  # noqa: F401 (what has not been loaded cannot be limited)
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(cores, user_api="openmp")  # OpenMP keeps it for each thread
+
+
+def _longest_first(todo: tuple[str, tuple[str, CandidateDeclaration]]) -> tuple[bool, bool]:
+    """It orders fits so that a long one does not begin when the others are done."""
+    declared = todo[1][1]
+    slow = bool(declared.search) or declared.estimator in candidates.SLOW
+    return not slow, declared.estimator in candidates.QUICK
 
 
 def _make_ready(round_: Round) -> None:
@@ -238,11 +258,17 @@ def _fitting(
     """It fits, and returns what writes the result into the lake, and what it says of validation."""
     problem, target = round_.problem, split.profile.usable_target()
     features = list(split.profile.features)
+    own_code = any(
+        name not in ("auto", "none", *SHORT_NAMES)
+        for name in (declared.estimator, declared.transform or problem.transform)
+    )
     parts = {}
     for part in ("train", "validation"):
         rows = part_rows(round_, split, part)
-        parts[part] = (rows[features], rows[problem.dataset.target])
+        of_them = rows[features] if own_code else columns_of(rows, features)
+        parts[part] = (of_them, rows[problem.dataset.target])
     tuned, joined = None, dict[str, Entry]()
+    validation = parts["validation"]
     if declared.search:
         tuned = _tuned(round_, declared, split)
         declared = declared.model_copy(update={"params": {**declared.params, **tuned.params}})
@@ -251,9 +277,10 @@ def _fitting(
         fitted = _joined(round_, joined, split, parts)
     else:
         model = candidates.build(declared, problem, target.task, parts["train"][0], round_.folder)
-        fitted = candidates.fit(model, parts["train"], parts["validation"], problem, target)
+        fitted = candidates.fit(model, parts["train"], validation, problem, target)
+    parts.clear()  # its own copy of train is not needed until the others are fitted
     stored = dump(fitted.model, tuple(problem.trust))
-    said = candidates.predict(fitted.model, parts["validation"][0], target)
+    said = candidates.predict(fitted.model, validation[0], target)
     facts = {
         "at": round_.clock(),
         "seconds": fitted.seconds,
@@ -267,7 +294,7 @@ def _fitting(
         "params": {k: str(v) for k, v in declared.params.items()},
         "threshold": fitted.threshold,
         "features": features,
-        "metrics": score(parts["validation"][1].to_numpy(), said, target),
+        "metrics": score(validation[1].to_numpy(), said, target),
         "missing": said.missing(),
         "class_shares": said.class_shares(target),
         "bytes": len(stored),
@@ -279,7 +306,7 @@ def _fitting(
     facts["trials"] = [asdict(t) for t in tuned.trials] if tuned else []
 
     def write(folder: Path) -> dict[str, Any]:
-        facts["latency_ms"] = candidates.latency_ms(fitted.model, parts["validation"][0])
+        facts["latency_ms"] = candidates.latency_ms(fitted.model, validation[0])
         (folder / MODEL_FILE).write_bytes(stored)
         digest = file_digest(folder / MODEL_FILE)
         (folder / CARD).write_text(json.dumps({**card, "model_digest": digest}))

@@ -6,9 +6,11 @@ anything committed, batch by batch, and the new version made current.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,7 +162,10 @@ def described(round_: Round, table: Table, files: list[StoredFile]) -> Entry:
     free = excused(round_, {f.batch for f in files})
 
     def write(folder: Path) -> dict[str, Any]:
-        profile = describe(rows, declared, problem.task)
+        with ThreadPoolExecutor(1) as pool:
+            ready = pool.submit(importlib.import_module, "sklearn.tree")  # to look for leaks
+            profile = describe(rows, declared, problem.task)
+            ready.result()
         profile = inspected(rows, profile, declared.target)
         profile = replace(profile, released=tuple(free))
         (folder / PROFILE).write_text(json.dumps(asdict(profile)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,16 +82,18 @@ def make_split(round_: Round) -> SplitMade:
         rows = rows if known.all() else rows[known]
         cuts = _cuts(round_, rows)
         parts = divide(rows, problem.split, declared, cuts)
-        for name, part in parts.items():
-            write_table(part, folder / f"{name}.parquet")
-        record = {
-            "parts": {
-                n: asdict(describe(p, declared.target, classes, time)) for n, p in parts.items()
-            },
-            "cuts": cuts and asdict(cuts),
-            "shared": shared_rows(parts, problem.split, declared),
-            "digests": {n: file_digest(folder / f"{n}.parquet") for n in PARTS},
-        }
+        with ThreadPoolExecutor(1) as pool:  # written while they are compared
+            shared = pool.submit(shared_rows, parts, problem.split, declared)
+            for name, part in parts.items():
+                write_table(part, folder / f"{name}.parquet")
+            record = {
+                "parts": {
+                    n: asdict(describe(p, declared.target, classes, time)) for n, p in parts.items()
+                },
+                "cuts": cuts and asdict(cuts),
+                "digests": {n: file_digest(folder / f"{n}.parquet") for n in PARTS},
+                "shared": shared.result(),
+            }
         (folder / CARD).write_text(json.dumps(record))
         return {"at": round_.clock(), "first": {n: first_rows(p) for n, p in parts.items()}}
 
