@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_assets import __version__
 from ml_assets import candidate as candidates
@@ -31,6 +31,9 @@ from ml_assets.rows import columns_of
 from ml_assets.tuning import Tuned, folds, tune
 from ml_assets.user_code import is_loaded, source_digest
 from ml_assets.verification import MODEL_FILE, Waiting, load_verified
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_AT_ONCE = 4  # each holds a model, and what fitting needs
 
@@ -258,15 +261,7 @@ def _fitting(
     """It fits, and returns what writes the result into the lake, and what it says of validation."""
     problem, target = round_.problem, split.profile.usable_target()
     features = list(split.profile.features)
-    own_code = any(
-        name not in ("auto", "none", *SHORT_NAMES)
-        for name in (declared.estimator, declared.transform or problem.transform)
-    )
-    parts = {}
-    for part in ("train", "validation"):
-        rows = part_rows(round_, split, part)
-        of_them = rows[features] if own_code else columns_of(rows, features)
-        parts[part] = (of_them, rows[problem.dataset.target])
+    parts = _parts(round_, declared, split)
     tuned, joined = None, dict[str, Entry]()
     validation = parts["validation"]
     if declared.search:
@@ -313,6 +308,22 @@ def _fitting(
         return facts
 
     return write, said
+
+
+def _parts(
+    round_: Round, declared: CandidateDeclaration, split: SplitMade
+) -> "dict[str, tuple[pd.DataFrame, pd.Series]]":
+    """It returns the features and the target of train and of validation: own code's is a copy."""
+    problem, features, parts = round_.problem, list(split.profile.features), {}
+    own_code = any(
+        name not in ("auto", "none", *SHORT_NAMES)
+        for name in (declared.estimator, declared.transform or problem.transform)
+    )
+    for part in ("train", "validation"):
+        rows = part_rows(round_, split, part)
+        of_them = rows[features] if own_code else columns_of(rows, features)
+        parts[part] = (of_them, rows[problem.dataset.target])
+    return parts
 
 
 def _chosen(round_: Round, declared: CandidateDeclaration, split: SplitMade) -> dict[str, Entry]:
