@@ -15,7 +15,7 @@ import dagster as dg
 
 import ml_assets
 from ml_assets.components.ml_problem import checks
-from ml_assets.components.ml_problem.parameters import given_to, resource_of
+from ml_assets.components.ml_problem.parameters import build_parameters, given_to, resource_of
 from ml_assets.components.ml_problem.schedule import following
 from ml_assets.components.ml_problem.step import (
     IN_ONE_PROCESS,
@@ -35,20 +35,26 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "validation", "test")
 RESOURCE = "ml_assets"
+Given = dict[str, dg.ResourceDefinition]  # a problem's parameters, by their resource's name
 
 
 def build_assets(problem: Problem, folder: Path | None) -> list[dg.AssetsDefinition]:
-    """It returns the assets of a problem."""
+    """It returns the assets of a problem.
+
+    Its parameters are theirs, and not the code location's: else the schema of every job held those
+    of every problem, and 500 problems took five minutes to load.
+    """
+    given = {resource_of(problem): build_parameters(problem)}
     return [
-        _dataset(problem, folder),
-        _split(problem, folder),
+        _dataset(problem, folder, given),
+        _split(problem, folder, given),
         *(
-            (_ensemble if c.estimator == ENSEMBLE else _candidate)(problem, folder, n, c)
+            (_ensemble if c.estimator == ENSEMBLE else _candidate)(problem, folder, given, n, c)
             for n, c in problem.contenders().items()
         ),
-        _evaluation(problem, folder),
-        _challenger(problem, folder),
-        _production_model(problem, folder),
+        _evaluation(problem, folder, given),
+        _challenger(problem, folder, given),
+        _production_model(problem, folder, given),
     ]
 
 
@@ -120,7 +126,7 @@ def _code(*parts: Any) -> str:
     return digest_of(ml_assets.__version__, *parts)
 
 
-def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
+def _dataset(problem: Problem, folder: Path | None, given: Given) -> dg.AssetsDefinition:
     key, quarantine = key_of(problem, "dataset"), key_of(problem, "quarantine")
     declared, landing = problem.dataset, problem.dataset.is_landing
     upstream = declared.asset and dg.AssetKey(declared.asset.split("/"))
@@ -145,7 +151,8 @@ def _dataset(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         specs=specs,
         ins={"given": dg.AssetIn(upstream)} if upstream else None,
         can_subset=landing,  # whoever asks for one of the two need not name the other
-        required_resource_keys={RESOURCE, resource_of(problem)},
+        required_resource_keys={RESOURCE},
+        resource_defs=given,
         check_specs=checks.dataset_specs(key, problem)
         + ([checks.spec(quarantine, "every_batch_is_accepted", "warn")] if landing else []),
         **stepping(problem),
@@ -189,7 +196,7 @@ def _quarantine(problem: Problem, key: dg.AssetKey) -> dg.AssetSpec:
     )
 
 
-def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
+def _split(problem: Problem, folder: Path | None, given: Given) -> dg.AssetsDefinition:
     keys = {part: key_of(problem, "split", part) for part in PARTS}
     purpose = {
         "train": "The rows that candidates learn from.",
@@ -212,7 +219,8 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
             )
             for part in PARTS
         ],
-        required_resource_keys={RESOURCE, resource_of(problem)},
+        required_resource_keys={RESOURCE},
+        resource_defs=given,
         check_specs=checks.split_specs(keys, problem),
         **stepping(problem),
     )
@@ -239,7 +247,7 @@ def _split(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
 
 
 def _candidate(
-    problem: Problem, folder: Path | None, name: str, declared: CandidateDeclaration
+    problem: Problem, folder: Path | None, given: Given, name: str, declared: CandidateDeclaration
 ) -> dg.AssetsDefinition:
     key = key_of(problem, "candidate", name)
     transform = declared.transform or problem.transform
@@ -257,7 +265,8 @@ def _candidate(
             declared, transform, sources, problem.class_weight, problem.threshold, problem.seed
         ),
         output_required=False,
-        required_resource_keys={RESOURCE, resource_of(problem)},
+        required_resource_keys={RESOURCE},
+        resource_defs=given,
         check_specs=[dg.AssetCheckSpec("is_fitted", asset=key, description="It was fitted.")],
         **common(problem, {"scikitlearn", "mlflow"}),
         **stepping(problem),
@@ -287,7 +296,7 @@ def _candidate(
 
 
 def _ensemble(
-    problem: Problem, folder: Path | None, name: str, declared: CandidateDeclaration
+    problem: Problem, folder: Path | None, given: Given, name: str, declared: CandidateDeclaration
 ) -> dg.AssetsDefinition:
     key = key_of(problem, "candidate", name)
     # A graph, as the evaluation is: it runs when some of its members gave nothing. It cannot come
@@ -337,6 +346,7 @@ def _ensemble(
         "They are not fitted again; those that failed are left out.",
         ins={n: dg.AssetIn(k, dagster_type=dg.Nothing) for n, k in after.items()},
         check_specs=[dg.AssetCheckSpec("is_fitted", asset=key, description="It was fitted.")],
+        resource_defs=given,
         **common(problem, {"scikitlearn", "mlflow"}),
     )
     def ensemble(**made: Any) -> Any:
@@ -346,7 +356,7 @@ def _ensemble(
     return ensemble
 
 
-def _evaluation(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
+def _evaluation(problem: Problem, folder: Path | None, given: Given) -> dg.AssetsDefinition:
     # A graph, because its step takes all candidates as one input: it then runs when some of them
     # gave nothing, where an asset with one input per candidate would be skipped.
     after = {f"candidate_{n}": key_of(problem, "candidate", n) for n in problem.contenders()} | {
@@ -382,6 +392,7 @@ def _evaluation(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         "winner is scored on test next. Test is not read here. A candidate that failed stands at "
         "the end, with its error.",
         ins={n: dg.AssetIn(key, dagster_type=dg.Nothing) for n, key in after.items()},
+        resource_defs=given,
         **shared,
     )
     def evaluation(**made: Any) -> Any:
@@ -390,7 +401,7 @@ def _evaluation(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
     return evaluation
 
 
-def _challenger(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
+def _challenger(problem: Problem, folder: Path | None, given: Given) -> dg.AssetsDefinition:
     key = key_of(problem, "challenger")
 
     @dg.asset(
@@ -401,7 +412,8 @@ def _challenger(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         "whoever starts the next run. The alias `challenger` moves to it only if the gates hold.",
         code_version=_code(problem.gates, problem.select),
         output_required=False,
-        required_resource_keys={RESOURCE, resource_of(problem)},
+        required_resource_keys={RESOURCE},
+        resource_defs=given,
         check_specs=checks.challenger_specs(key, problem),
         **common(problem, {"scikitlearn", "mlflow"}),
         **stepping(problem),
@@ -428,7 +440,7 @@ def _challenger(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
     return challenger
 
 
-def _production_model(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
+def _production_model(problem: Problem, folder: Path | None, given: Given) -> dg.AssetsDefinition:
     key = key_of(problem, "production_model")
 
     @dg.asset(
@@ -441,7 +453,8 @@ def _production_model(problem: Problem, folder: Path | None) -> dg.AssetsDefinit
         f"`{problem.name}_rollback`.",
         code_version=_code(problem.gates, problem.promotion),
         output_required=False,
-        required_resource_keys={RESOURCE, resource_of(problem)},
+        required_resource_keys={RESOURCE},
+        resource_defs=given,
         check_specs=[
             dg.AssetCheckSpec(
                 "every_gate_holds",

@@ -12,7 +12,6 @@ from ml_assets.components.ml_problem.canary import build_canary
 from ml_assets.components.ml_problem.decisions import build_approvals, build_decisions
 from ml_assets.components.ml_problem.job import build_job, build_variants
 from ml_assets.components.ml_problem.monitoring import build_monitoring
-from ml_assets.components.ml_problem.parameters import build_parameters, resource_of
 from ml_assets.components.ml_problem.predictions import build_predictions
 from ml_assets.components.ml_problem.scaffolder import MLProblemScaffolder
 from ml_assets.components.ml_problem.schedule import (
@@ -80,14 +79,24 @@ class MLProblem(dg.Component):
         """It returns the problem's assets with their checks, its jobs and sensors, and the stores."""
         root = self.root or context.project_root
         stores = open_stores(find_home(root))
-        job = build_job(self.problem)
+        assets = build_assets(self.problem, self.folder)
         decisions = build_decisions(self.problem, self.folder)
+        jobs: list[Any] = [*decisions]
+        sensors: list[dg.SensorDefinition] = []
+        if self.problem.promotion.mode == "canary":
+            canary, due = build_canary(self.problem, self.folder, stores)
+            assets.append(canary)
+            jobs.append(due.job)
+            sensors.append(due)
+        # those of after deployment, below, are no reason for a red round.  Keys: a prefix is held
+        # against every asset of every problem
+        made = dg.AssetSelection.assets(*(key for asset in assets for key in asset.keys))
+        job = build_job(self.problem, made)
         trigger = build_trigger(self.problem, job)
         schedule = build_schedule(self.problem, trigger)
         found = [build_sensor(self.problem, trigger, stores), build_automation(self.problem)]
-        sensors: list[dg.SensorDefinition] = [s for s in found if s is not None]
-        assets = build_assets(self.problem, self.folder)
-        jobs = [job, build_variants(self.problem), *decisions]
+        sensors += [s for s in found if s is not None]
+        jobs += [job, build_variants(self.problem, made)]
         if trigger is not job:
             jobs.append(trigger)
         if self.problem.predictions is not None:
@@ -100,11 +109,6 @@ class MLProblem(dg.Component):
             assets += watching
             jobs.append(watcher.job)
             sensors += [watcher, retrainer]
-        if self.problem.promotion.mode == "canary":
-            canary, due = build_canary(self.problem, self.folder, stores)
-            assets.append(canary)
-            jobs.append(due.job)
-            sensors.append(due)
         if self.problem.promotion.mode == "approval":
             sensors.append(build_approvals(self.problem, decisions[-1], stores))
         code = self._code()
@@ -113,10 +117,7 @@ class MLProblem(dg.Component):
             jobs=jobs,
             sensors=sensors,
             schedules=[schedule] if schedule else [],
-            resources={
-                RESOURCE: stores,
-                resource_of(self.problem): build_parameters(self.problem),
-            },
+            resources={RESOURCE: stores},
         )
 
     def _code(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ APPROVED = "approved"  # the tag of a version in MLflow
 class RollbackConfig(dg.Config):
     """Which champion is to serve again, and why."""
 
-    why: str = Field(description="The reason; kept in the ledger.")
+    why: str = Field("", description="The reason; kept in the ledger. Without one it is refused.")
     to: int | None = Field(
         None, description="The version; by default the champion before this one."
     )
@@ -33,8 +33,8 @@ class RollbackConfig(dg.Config):
 class ApprovalConfig(dg.Config):
     """Which challenger may serve, and why."""
 
-    version: int = Field(description="The version that waits for approval.")
-    why: str = Field(description="The reason; kept in the ledger.")
+    version: int = Field(0, description="The version that waits for approval.")
+    why: str = Field("", description="The reason; kept in the ledger. Without one it is refused.")
 
 
 def build_decisions(problem: Problem, folder: Path | None) -> list[dg.JobDefinition]:
@@ -78,8 +78,6 @@ def _rollback(problem: Problem, folder: Path | None) -> dg.JobDefinition:
         description=f"Make an earlier champion of {problem.name} serve again, once it is verified.",
         tags={"ml_assets/problem": problem.name},
         executor_def=dg.in_process_executor,
-        # what the launchpad opens with; an empty reason is refused
-        config={"ops": {f"{problem.name}__rollback": {"config": {"why": "", "to": None}}}},
     )
     def job() -> None:
         rollback()
@@ -104,7 +102,6 @@ def _approve(problem: Problem, folder: Path | None) -> dg.JobDefinition:
         + " become champion, after every gate was asked again.",
         tags={"ml_assets/problem": problem.name},
         executor_def=dg.in_process_executor,
-        config={"ops": {f"{problem.name}__approve": {"config": {"why": "", "version": 0}}}},
     )
     def job() -> None:
         approve()

@@ -25,8 +25,6 @@ PRELOADED = [
 ]
 MOST_STEPS_AT_ONCE = 2
 MAX_RUNTIME = "dagster/max_runtime"  # kept by Dagster's run monitoring
-# The assets that watch live rows, and decide what follows.
-WATCHING = ["monitoring", "rollback_decision", "retrain_decision"]
 
 
 def forked() -> dg.ExecutorDefinition:
@@ -37,22 +35,11 @@ def forked() -> dg.ExecutorDefinition:
     )
 
 
-def _up_to_production(problem: Problem) -> dg.AssetSelection:
-    """It returns all assets but those of after deployment: they are no reason for a red round."""
-    after = [] if problem.predictions is None else ["predictions"]
-    after += WATCHING if problem.watched() is not None else []
-    all_assets = dg.AssetSelection.key_prefixes([problem.name])
-    if not after:
-        return all_assets
-    keys = [dg.AssetKey([problem.name, name]) for name in after]
-    return all_assets - dg.AssetSelection.assets(*keys)
-
-
-def build_job(problem: Problem) -> Any:
-    """It returns the job of a problem, named like it."""
+def build_job(problem: Problem, assets: dg.AssetSelection) -> Any:
+    """It returns the job of a problem, named like it, that makes these assets."""
     return dg.define_asset_job(
         problem.name,
-        selection=_up_to_production(problem),
+        selection=assets,
         description=f"Bring {problem.name} up to date: data, candidates, decision.",
         executor_def=forked(),
         tags=tags_of(problem),
@@ -68,11 +55,11 @@ def tags_of(problem: Problem) -> dict[str, str]:
     }
 
 
-def build_variants(problem: Problem) -> Any:
+def build_variants(problem: Problem, assets: dg.AssetSelection) -> Any:
     """It returns the job of a backfill: one run for each set of parameters, none promotes."""
     return dg.define_asset_job(
         f"{problem.name}_variants",
-        selection=_up_to_production(problem),
+        selection=assets,
         description=f"Compare variants of {problem.name}: each partition is a run with other "
         "parameters, named by them, like `candidates.random_forest.n_estimators=300; seed=1`.",
         executor_def=forked(),

@@ -11,7 +11,6 @@ import dagster as dg
 from ml_assets.components.ml_problem import checks
 from ml_assets.components.ml_problem.assets import common, key_of, round_of
 from ml_assets.components.ml_problem.decisions import changed
-from ml_assets.components.ml_problem.job import WATCHING
 from ml_assets.components.ml_problem.step import careful
 from ml_assets.digest import digest_of
 from ml_assets.errors import MLAssetsError
@@ -43,7 +42,9 @@ def build_monitoring(
     problem: Problem, folder: Path | None, stores: Stores, job: Any
 ) -> tuple[list[dg.AssetsDefinition], dg.SensorDefinition, dg.SensorDefinition]:
     """It returns the assets that watch a problem, and the sensors that look and that retrain."""
-    keys = [key_of(problem, name) for name in WATCHING]
+    keys = [
+        key_of(problem, name) for name in ("monitoring", "rollback_decision", "retrain_decision")
+    ]
     watching = dg.define_asset_job(
         f"{problem.name}_monitoring",
         selection=dg.AssetSelection.assets(*keys),
