@@ -42,6 +42,10 @@ class ModelRefused(MLAssetsError):
     """A stored model that was altered, or holds types that nobody trusted."""
 
 
+class RegistryAway(MLAssetsError):
+    """MLflow gave no answer: another try may succeed."""
+
+
 class NotMaterialized(MLAssetsError):
     """An asset that must be materialized first."""
 

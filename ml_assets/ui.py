@@ -18,6 +18,8 @@ from ml_assets.resources.stores import open_stores
 def serve(home: Home, port: int, mlflow_port: int, say: Callable[[str], None]) -> None:
     """It starts all processes on loopback, and ends them when one ends or somebody asks.
 
+    Where MLFLOW_TRACKING_URI names a server, that one is shown, and none is started.
+
     Args:
         home: the state that they show.
         port: of Dagster's pages.
@@ -28,46 +30,32 @@ def serve(home: Home, port: int, mlflow_port: int, say: Callable[[str], None]) -
     assert client
     # A background job of a shell ignores SIGINT, and its children would too: they could not be ended.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    mlflow = home.mlflow_server or f"http://127.0.0.1:{mlflow_port}"
     environment = {
         **os.environ,
         **_findable(),
         # messages link to where their readers see these pages, if somebody said where that is
         "ML_ASSETS_DAGSTER_UI": os.environ.get("ML_ASSETS_DAGSTER_UI", f"http://127.0.0.1:{port}"),
-        "ML_ASSETS_MLFLOW_UI": f"http://127.0.0.1:{mlflow_port}",
+        "ML_ASSETS_MLFLOW_UI": mlflow,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     workspace = home.root / "workspace.yaml"
     where = ["-w", str(workspace)] if workspace.exists() else ["-m", "ml_assets.definitions"]
-    started = [
-        _start(
-            [beside("dagster"), "dev", *where, "-h", "127.0.0.1", "-p", str(port)],
-            home,
-            environment,
-        ),
-        _start(
-            [
-                beside("mlflow"),
-                "server",
-                "--backend-store-uri",
-                home.tracking_uri,
-                "--artifacts-destination",
-                (home.mlflow / "artifacts").as_uri(),
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(mlflow_port),
-                "--workers",
-                "1",
-            ],
-            home,
-            environment,
-        ),
-    ]
-    say(
-        f"Dagster: http://127.0.0.1:{port}   MLflow: http://127.0.0.1:{mlflow_port}   (Ctrl-C ends both)"
-    )
+    dagster = [beside("dagster"), "dev", *where, "-h", "127.0.0.1", "-p", str(port)]
+    started = [_start(dagster, home, environment)]
+    if home.mlflow_server is None:
+        started.append(_start(_mlflow(home, mlflow_port), home, environment))
+    ended = "ends both" if home.mlflow_server is None else "ends Dagster's"
+    say(f"Dagster: http://127.0.0.1:{port}   MLflow: {mlflow}   (Ctrl-C {ended})")
     _wait(started)
+
+
+def _mlflow(home: Home, port: int) -> list[str]:
+    """It returns the command of MLflow's server for what is in this home."""
+    words = [beside("mlflow"), "server", "--backend-store-uri", home.tracking_uri]
+    words += ["--artifacts-destination", (home.mlflow / "artifacts").as_uri()]
+    return [*words, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
 
 
 def _findable() -> dict[str, str]:

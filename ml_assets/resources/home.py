@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,17 @@ class Home:
     def tracking_uri(self) -> str:
         """MLflow's tracking URI: MLFLOW_TRACKING_URI, or SQLite in this home."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.mlflow / 'mlflow.db'}"
+
+    @property
+    def mlflow_server(self) -> str | None:
+        """The address of somebody's MLflow server, where MLFLOW_TRACKING_URI names one.
+
+        Without the name and the password that may stand in it: it is shown.
+        """
+        parts = urlsplit(self.tracking_uri)
+        if parts.scheme not in ("http", "https"):
+            return None
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
 
     @property
     def dagster(self) -> Path:

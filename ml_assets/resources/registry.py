@@ -24,7 +24,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ml_assets.digest import tree_digest
-from ml_assets.errors import ModelRefused
+from ml_assets.errors import ModelRefused, RegistryAway
 from ml_assets.resources.mlflow_file import MlflowFile
 from ml_assets.verification import MODEL_FILE
 
@@ -40,7 +40,11 @@ _SETTINGS = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     # A server that is down is noticed within seconds, not minutes: decisions hold a lock.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    # Our own lines say where to look; these would come between them.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter for an alias
 
 
 @dataclass(frozen=True)
@@ -394,6 +398,7 @@ class Registry:
 
         Raises:
             ModelRefused: the registry has no such version.
+            RegistryAway: MLflow does not answer.
         """
         if (file := self._file()) and (tags := file.versions(problem).get(number)):
             with contextlib.suppress(KeyError):
@@ -406,6 +411,7 @@ class Registry:
             tags = dict(found.tags)
             folder = self._model_folder(tags["ml_assets.model_id"])
         except (MlflowException, KeyError) as error:
+            self._unless_away(error)
             raise ModelRefused(
                 f"The registry has no usable version {number} of {problem}: {str(error)[:200]}"
             ) from None
@@ -447,18 +453,27 @@ class Registry:
             self.client.delete_registered_model_alias(problem, alias)
 
     def pointed(self, problem: str, alias: str) -> int | None:
-        """It returns the version that an alias points at, or None."""
+        """It returns the version that an alias points at, or None.
+
+        Raises:
+            RegistryAway: MLflow does not answer.
+        """
         if file := self._file():
             return file.pointed(problem, alias)
         from mlflow.exceptions import MlflowException
 
         try:
             return int(self.client.get_model_version_by_alias(problem, alias).version)
-        except MlflowException:
+        except MlflowException as error:
+            self._unless_away(error)
             return None
 
     def has_run(self, run_id: str | None) -> bool:
-        """It says whether MLflow knows a run."""
+        """It says whether MLflow knows a run.
+
+        Raises:
+            RegistryAway: MLflow does not answer.
+        """
         if run_id is None:
             return False
         if file := self._file():
@@ -467,9 +482,23 @@ class Registry:
 
         try:
             self.client.get_run(run_id)
-        except MlflowException:
+        except MlflowException as error:
+            self._unless_away(error)
             return False
         return True
+
+    def _unless_away(self, error: Exception) -> None:
+        """It tells no answer from the answer that something is not there.
+
+        Raises:
+            RegistryAway: it was the former.
+        """
+        code = getattr(error, "error_code", None)  # a KeyError has none: its version is not ours
+        if code is not None and code not in _ABSENT:
+            raise RegistryAway(
+                f"MLflow at {self.uri.rpartition('@')[2]} gave no answer: {str(error)[:200]}. Nothing "
+                "was changed. Look whether it runs, and try again."
+            ) from error
 
     def run_link(self, problem: str, run_id: str) -> str:
         """It returns the address of a run's page."""

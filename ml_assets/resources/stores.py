@@ -43,7 +43,7 @@ class Stores:
 @functools.cache
 def open_stores(home: Home) -> Stores:
     """It returns the stores of a home: the same objects each time, so definitions merge."""
-    ui = os.environ.get("ML_ASSETS_MLFLOW_UI", "http://127.0.0.1:5000")
+    ui = os.environ.get("ML_ASSETS_MLFLOW_UI") or home.mlflow_server or "http://127.0.0.1:5000"
     return Stores(
         home.root,
         Lake(home.lake),
