@@ -14,7 +14,7 @@ from dagster.components.core.component_tree import ComponentTree
 from ml_assets.components import MLProblem
 from ml_assets.components.alerts import build_alerts
 from ml_assets.components.aliases import build_alias_guard
-from ml_assets.components.ml_problem.job import forked
+from ml_assets.components.ml_problem.engine import executor_for
 from ml_assets.components.worker import build_guard
 from ml_assets.errors import DeclarationError
 from ml_assets.resources.home import find_home, find_root, problems_folder
@@ -56,7 +56,7 @@ def problems_of(components: ComponentTree) -> dict[str, MLProblem]:
 
 
 def build(components: ComponentTree) -> dg.Definitions:
-    """It returns every problem's definitions, run with one process per step from one warm server.
+    """It returns every problem's definitions.
 
     An upstream asset that this code location does not define is another's: it is named here, so
     that its value can be loaded by the default IO manager.
@@ -74,7 +74,7 @@ def build(components: ComponentTree) -> dg.Definitions:
         build_alerts(declared, stores, home),
     ]
     guards = [sensor for sensor in built if sensor is not None]
-    ours = dg.Definitions(assets=others, sensors=guards, executor=forked())
+    ours = dg.Definitions(assets=others, sensors=guards, executor=executor_for(declared.values()))
     return dg.Definitions.merge(merged, ours)
 
 

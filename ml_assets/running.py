@@ -184,13 +184,11 @@ def run(
 
 def _tags(problem: Problem, otherwise: str) -> dict[str, str]:
     from ml_assets.components.ml_problem.job import MAX_RUNTIME
-    from ml_assets.components.ml_problem.step import IN_ONE_PROCESS
 
     return {
         **({"ml_assets/otherwise": otherwise} if otherwise else {}),
         "ml_assets/problem": problem.name,
         "ml_assets/started_by": "ml-assets run",
-        IN_ONE_PROCESS: "yes",
         **signed(),
         MAX_RUNTIME: "0",  # kept here: the daemon could not end this process
         "dagster/max_retries": "0",  # whoever started it sees how it ended

@@ -132,7 +132,7 @@ def test_the_fork_server_has_what_steps_import_late() -> None:
     be passed over in silence, as multiprocessing does. Seen to fail with the list of before."""
     code = (
         "import sys, json, importlib\n"
-        "from ml_assets.components.ml_problem.job import PRELOADED\n"
+        "from ml_assets.components.ml_problem.engine import PRELOADED\n"
         "[importlib.import_module(name) for name in PRELOADED]\n"
         f"print(json.dumps([m for m in {OF_STEPS!r} if m not in sys.modules]))\n"
     )

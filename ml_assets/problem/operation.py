@@ -63,19 +63,29 @@ def known_cron(text: str) -> str:
             f"`{text}` has {len(fields)} fields; cron has 5: minute, hour, day of the month, month, "
             "day of the week. `0 2 * * *` is every day at 02:00"
         )
-    for field, (name, low, high, words) in zip(fields, _CRON):
-        for part in field.split(","):
-            span, _, step = part.partition("/")
-            if "/" in part and (not step.isascii() or not step.isdigit() or int(step) < 1):
-                raise ValueError(f"`{part}`: a step of {name} is a number from 1")
-            if span == "*":
-                continue
-            ends = [_number(end, name, low, high, words) for end in span.split("-", 1)]
-            if ends[0] > ends[-1]:
-                raise ValueError(f"`{part}`: {name} goes from the smaller to the larger number")
-            if "/" in part and len(ends) == 1:
-                raise ValueError(f"`{part}`: a step needs a range, like `*/{step}`")
+    meant = [_times(field, *about) for field, about in zip(fields, _CRON)]
+    if meant[3] == {2} and meant[2] <= {30, 31}:
+        raise ValueError(f"`{text}`: February has no such day")
     return " ".join(fields)
+
+
+def _times(field: str, name: str, low: int, high: int, words: tuple[str, ...]) -> set[int]:
+    """It returns the numbers that a field of cron stands for."""
+    found: set[int] = set()
+    for part in field.split(","):
+        span, _, step = part.partition("/")
+        if "/" in part and (not step.isascii() or not step.isdigit() or int(step) < 1):
+            raise ValueError(f"`{part}`: a step of {name} is a number from 1")
+        if span == "*":
+            ends = [low, high]
+        else:
+            ends = [_number(end, name, low, high, words) for end in span.split("-", 1)]
+        if ends[0] > ends[-1]:
+            raise ValueError(f"`{part}`: {name} goes from the smaller to the larger number")
+        if "/" in part and len(ends) == 1:
+            raise ValueError(f"`{part}`: a step needs a range, like `*/{step}`")
+        found.update(range(ends[0], ends[-1] + 1, int(step or 1)))
+    return found
 
 
 class RetrainDeclaration(Declaration):
@@ -172,6 +182,10 @@ class LimitsDeclaration(Declaration):
         """It returns the limit of an asset by its noun, in seconds; None for none."""
         limit: float | None = getattr(self, noun, None)
         return limit
+
+    def has_steps(self) -> bool:
+        """It says whether any step has a limit of its own."""
+        return bool(self.model_fields_set - {"run"})
 
 
 class AlertsDeclaration(Declaration):

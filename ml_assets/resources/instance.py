@@ -21,7 +21,7 @@ run_monitoring:
   poll_interval_seconds: 30
 run_retries:
   enabled: true
-  max_retries: 1               # a run whose process died goes on in a new run, from where it was
+  max_retries: 3               # a run whose process died goes on in a new run, from where it was
   retry_on_asset_or_op_failure: false   # a failed gate is not tried again
 """
 

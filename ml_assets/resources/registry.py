@@ -10,7 +10,6 @@ exists.  A candidate's run is written in one go after the fit, so a killed step 
 import contextlib
 import fcntl
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ml_assets.digest import tree_digest
 from ml_assets.errors import ModelRefused, RegistryAway
 from ml_assets.resources.mlflow_file import MlflowFile
-from ml_assets.verification import MODEL_FILE
+from ml_assets.resources.mlflow_model import Flavor, signature
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -356,10 +355,10 @@ class Registry:
         info = Model.log(
             artifact_path=None,
             name=name,
-            flavor=_Flavor,
+            flavor=Flavor,
             run_id=run_id,
             files=files,
-            signature=_signature(*example),
+            signature=signature(*example),
             pip_requirements=requirements,
             trusted=trusted,
         )
@@ -496,8 +495,8 @@ class Registry:
         code = getattr(error, "error_code", None)  # a KeyError has none: its version is not ours
         if code is not None and code not in _ABSENT:
             raise RegistryAway(
-                f"MLflow at {self.uri.rpartition('@')[2]} gave no answer: {str(error)[:200]}. Nothing "
-                "was changed. Look whether it runs, and try again."
+                f"MLflow gave no answer: {str(error)[:200]} Nothing was changed. Look whether it runs, "
+                "and try again."
             ) from error
 
     def run_link(self, problem: str, run_id: str) -> str:
@@ -514,59 +513,3 @@ def _dagster_mlflow() -> Any:
         warnings.simplefilter("ignore")  # that it is beta is known
         from dagster_mlflow.resources import MlFlow
     return MlFlow
-
-
-class _Flavor:
-    """What MLflow asks to write a model's folder: ours is already serialised."""
-
-    __name__ = "sklearn"
-
-    @staticmethod
-    def save_model(
-        path: str,
-        mlflow_model: Any,
-        files: Mapping[str, bytes],
-        signature: Any,
-        pip_requirements: list[str],
-        trusted: list[str],
-    ) -> None:
-        import mlflow
-        import sklearn
-        from mlflow import pyfunc
-        from mlflow.utils.environment import _mlflow_conda_env, _PythonEnv
-
-        folder = Path(path)
-        folder.mkdir(parents=True)
-        for name, data in files.items():
-            (folder / name).write_bytes(data)
-        pinned = [f"mlflow=={mlflow.__version__}", *pip_requirements]
-        (folder / "requirements.txt").write_text("\n".join(pinned) + "\n")
-        environment = _mlflow_conda_env(additional_pip_deps=pip_requirements)
-        (folder / "conda.yaml").write_text(json.dumps(environment, indent=1))
-        _PythonEnv.current().to_yaml(str(folder / "python_env.yaml"))
-        mlflow_model.signature = signature
-        pyfunc.add_to_model(
-            mlflow_model,
-            loader_module="mlflow.sklearn",
-            model_path=MODEL_FILE,
-            conda_env="conda.yaml",
-            python_env="python_env.yaml",
-            predict_fn="predict",
-        )
-        mlflow_model.add_flavor(
-            "sklearn",
-            pickled_model=MODEL_FILE,
-            sklearn_version=sklearn.__version__,
-            serialization_format="skops",
-            code=None,
-            skops_trusted_types=trusted,
-        )
-        mlflow_model.save(str(folder / "MLmodel"))
-
-
-def _signature(example: Any, said: Any) -> Any:
-    from mlflow.models import infer_signature
-
-    # Whole numbers are asked for as double: a missing value must not change the signature.
-    whole = {c: "float64" for c in example.columns if example[c].dtype.kind in "iu"}
-    return infer_signature(example.astype(whole), said)

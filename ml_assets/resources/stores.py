@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from ml_assets.resources.home import Home
 from ml_assets.resources.lake import Lake
@@ -48,5 +49,22 @@ def open_stores(home: Home) -> Stores:
         home.root,
         Lake(home.lake),
         Ledger(home.ledger),
-        Registry(home.tracking_uri, home.mlflow, ui),
+        Registry(_signed_in(home.tracking_uri), home.mlflow, ui),
     )
+
+
+def _signed_in(uri: str) -> str:
+    """It returns a server's address without name and password: they go where MLflow looks for them.
+
+    Else they stood in every message about that server.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
+        return uri
+    who, _, where = parts.netloc.rpartition("@")
+    name, _, password = who.partition(":")
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(name)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(password)
+    plain = parts._replace(netloc=where).geturl()
+    os.environ["MLFLOW_TRACKING_URI"] = plain  # as processes that are started here see it
+    return plain

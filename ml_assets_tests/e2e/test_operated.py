@@ -88,7 +88,7 @@ def test_runs_take_turns_and_a_machine_that_stops_loses_none_and_tells_once(tmp_
             assert shown.run(second)["status"] == "QUEUED"
             _stop_the_machine(shown)
         (root / "wait").unlink()
-        (root / "kill").touch()  # the step of the run that goes on is killed, and tried again
+        (root / "kill").touch()  # the run that goes on is killed in its fit, and one more goes on
         with _ui(root, mail.address) as shown:
             assert shown.ended(first)["status"] == "FAILURE"
             assert shown.ended(second)["status"] == "SUCCESS"

@@ -15,10 +15,10 @@ import dagster as dg
 
 import ml_assets
 from ml_assets.components.ml_problem import checks
+from ml_assets.components.ml_problem.engine import share_a_process
 from ml_assets.components.ml_problem.parameters import build_parameters, given_to, resource_of
 from ml_assets.components.ml_problem.schedule import following
 from ml_assets.components.ml_problem.step import (
-    IN_ONE_PROCESS,
     MOST_RETRIES,
     careful,
     stepping,
@@ -77,18 +77,18 @@ def parametrized(context: Any, problem: Problem, folder: Path | None) -> "Round"
 
     given = given_to(context, problem)
     stores: Stores = getattr(context.resources, RESOURCE)
-    together = _together(context.run, problem)
+    together = _together(context, problem)
     again = context.retry_number < MOST_RETRIES
     round_ = round_of(context, problem, folder, stores)
     round_ = replace(round_, together=together, again=again)
     return with_parameters(round_, given)
 
 
-def _together(run: dg.DagsterRun, problem: Problem) -> tuple[str, ...]:
+def _together(context: Any, problem: Problem) -> tuple[str, ...]:
     """It returns the candidates that a run makes in the process of this step."""
-    if run.tags.get(IN_ONE_PROCESS) != "yes" or problem.limits.candidate is not None:
+    if not share_a_process(context.job_def) or problem.limits.candidate is not None:
         return ()  # each has a time of its own, where that is limited
-    chosen = run.asset_selection or ()  # nothing chosen is everything
+    chosen = context.run.asset_selection or ()  # nothing chosen is everything
     names = problem.contenders()
     return tuple(n for n in names if not chosen or key_of(problem, "candidate", n) in chosen)
 

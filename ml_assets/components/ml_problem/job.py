@@ -1,38 +1,14 @@
-"""The job: all assets of a problem in one run, each step a process forked from one warm server."""
+"""The job: all assets of a problem in one run."""
 
 from typing import Any
 
 import dagster as dg
 
+from ml_assets.components.ml_problem.engine import executor_for
 from ml_assets.components.ml_problem.parameters import config_of_variants, variants
 from ml_assets.problem import Problem
 
-# What a step uses: imported once in the fork server, so that a step starts in half a second.
-PRELOADED = [
-    "dagster",
-    "ml_assets.round.production",
-    "ml_assets.components.ml_problem.metadata",
-    # which import these only when they are used: here they are to be there
-    "pandas",
-    "pyarrow.csv",
-    "pyarrow.parquet",
-    "deltalake",
-    "sklearn.ensemble",
-    "skops.io",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "mlflow.store.model_registry.sqlalchemy_store",
-    "dagster_mlflow.resources",
-]
-MOST_STEPS_AT_ONCE = 2
 MAX_RUNTIME = "dagster/max_runtime"  # kept by Dagster's run monitoring
-
-
-def forked() -> dg.ExecutorDefinition:
-    """It returns the executor: steps in parallel, forked from a process that has all libraries."""
-    server = {"forkserver": {"preload_modules": PRELOADED}}
-    return dg.multiprocess_executor.configured(
-        {"max_concurrent": MOST_STEPS_AT_ONCE, "start_method": server}
-    )
 
 
 def build_job(problem: Problem, assets: dg.AssetSelection) -> Any:
@@ -41,7 +17,7 @@ def build_job(problem: Problem, assets: dg.AssetSelection) -> Any:
         problem.name,
         selection=assets,
         description=f"Bring {problem.name} up to date: data, candidates, decision.",
-        executor_def=forked(),
+        executor_def=executor_for([problem]),
         tags=tags_of(problem),
     )
 
@@ -62,7 +38,7 @@ def build_variants(problem: Problem, assets: dg.AssetSelection) -> Any:
         selection=assets,
         description=f"Compare variants of {problem.name}: each partition is a run with other "
         "parameters, named by them, like `candidates.random_forest.n_estimators=300; seed=1`.",
-        executor_def=forked(),
+        executor_def=executor_for([problem]),
         tags={**tags_of(problem), "dagster/priority": "-1"},  # rounds go first
         partitions_def=variants(problem),
         config=config_of_variants(problem),

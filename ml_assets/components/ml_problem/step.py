@@ -12,12 +12,12 @@ from typing import Any
 
 import dagster as dg
 
+from ml_assets.components.ml_problem.engine import share_a_process
 from ml_assets.errors import is_transient
 from ml_assets.problem import Problem
 from ml_assets.time_limit import TimeLimit
 
 MOST_RETRIES = 3
-IN_ONE_PROCESS = "ml_assets/in_one_process"  # a run whose steps share one process
 OVER_LIMIT = "ml_assets/over_limit"  # the step whose process its time limit ended
 # 2, 6 and 14 seconds, more or less: two that failed over one lock do not meet again
 _POLICY = dg.RetryPolicy(
@@ -104,7 +104,7 @@ def _end(context: Any, sentence: str) -> None:
     said = f"{sentence} It did not stop by itself, so its process was ended."
     context.log.error(said)
     run = context.instance.get_run_by_id(context.run.run_id)
-    if run is not None and run.tags.get(IN_ONE_PROCESS) == "yes":
+    if run is not None and share_a_process(context.job_def):
         context.instance.report_run_failed(run, said)
         os.write(2, f"error: {said}\n".encode())
         os._exit(1)
