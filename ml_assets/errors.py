@@ -18,6 +18,7 @@ A message says what is wrong, where, what was expected, and what to do.
 
 import difflib
 import errno
+import os
 import socket
 from collections.abc import Iterable, Mapping
 
@@ -40,6 +41,10 @@ class CandidateError(MLAssetsError):
 
 class ModelRefused(MLAssetsError):
     """A stored model that was altered, or holds types that nobody trusted."""
+
+
+class Damaged(MLAssetsError):
+    """Something that was kept is not what was written."""
 
 
 class RegistryAway(MLAssetsError):
@@ -158,6 +163,21 @@ def is_transient(error: BaseException | None) -> bool:
             return False
         error = error.__cause__ or error.__context__  # the latter where it is not to be shown
     return False
+
+
+def of_the_machine(error: BaseException | None) -> str | None:
+    """It returns what disk, memory or a database said, where an error comes from there; else None."""
+    while error is not None:
+        names = {f"{c.__module__}.{c.__qualname__}" for c in type(error).__mro__}
+        if isinstance(error, MemoryError):
+            return "there was no memory left"
+        if isinstance(error, OSError) and error.errno is not None:
+            where = f": {error.filename}" if error.filename else ""
+            return f"{os.strerror(error.errno)}{where}"
+        if names & _OF_DATABASES:
+            return str(getattr(error, "orig", None) or error).splitlines()[0][:200]
+        error = error.__cause__ or error.__context__
+    return None
 
 
 _BUILT_IN = ("builtins", "socket", "urllib.error")

@@ -609,10 +609,22 @@ def test_a_changed_champion_is_not_loaded_and_stays(project: Project) -> None:
     folder = project.stores.registry.version("demo", 1).folder
     (folder / MODEL_FILE).write_bytes(_another_model(project))
     project.write(rows(700, seed=4))  # no score of it is known on these rows
-    made = project.production(declared())
-    assert isinstance(made.decision, Hold)
-    assert "not those that were recorded" in made.decision.reason
+    with pytest.raises(
+        ModelRefused, match=r"The champion's files, version 1 .* somebody changed them"
+    ):
+        project.production(declared())
     assert project.champion() == (1, 1)
+
+
+def test_a_changed_champion_is_noticed_where_nothing_else_changed(project: Project) -> None:
+    """Seen to fail without `_untouched`: the run held, and was green."""
+    weak = declared(candidates={"weak": SEES_B})
+    project.production(weak)
+    assert project.production(weak).reused
+    folder = project.stores.registry.version("demo", 1).folder
+    (folder / MODEL_FILE).write_bytes(_another_model(project))
+    with pytest.raises(ModelRefused, match="somebody changed them"):
+        project.production(weak)
 
 
 def test_a_crash_between_ledger_and_alias_is_mended_by_the_next_decision(

@@ -7,6 +7,7 @@ import atexit
 import gc
 import os
 import warnings
+from typing import Any
 
 import click
 
@@ -27,11 +28,31 @@ from ml_assets.command.predicting import manifest, predict, serve
 from ml_assets.command.publishing import ci
 from ml_assets.command.replaying import replay
 from ml_assets.command.telling import alert
+from ml_assets.command.terminal import FAILED, refuse
 from ml_assets.command.working import clean, run, ui
+from ml_assets.errors import MLAssetsError, of_the_machine
+from ml_assets.resources.home import find_home
 
 
 class Commands(click.Group):
     """The commands, listed in the order of their use."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """It does a command; what goes wrong on the way is told in one sentence where that can be."""
+        try:
+            return super().invoke(context)
+        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception as error:
+            told = str(error) if isinstance(error, MLAssetsError) else of_the_machine(error)
+            if told is None:
+                raise
+            if not isinstance(error, MLAssetsError):
+                told = (
+                    f"the state in {find_home().path} could not be read or written: {told}. Look at "
+                    "the space and the rights there; what was finished is kept, so run it again."
+                )
+            refuse(told, FAILED)
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         """It writes a section for each kind of use, and a line for each command that fits."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.digest import tree_digest
-from ml_assets.errors import ModelRefused, NotMaterialized
+from ml_assets.errors import Damaged, ModelRefused, NotMaterialized
 from ml_assets.resources.table import StoredFile, StoredRows, Table
 
 if TYPE_CHECKING:
@@ -199,12 +199,21 @@ class Lake:
         self._note(self.root / problem / "notes" / f"{name}.json", note)
 
     def noted(self, problem: str, name: str) -> dict[str, Any] | None:
-        """It returns a note, or None."""
+        """It returns a note, or None.
+
+        Raises:
+            Damaged: it is not what was written.
+        """
+        file = self.root / problem / "notes" / f"{name}.json"
         try:
-            text = (self.root / problem / "notes" / f"{name}.json").read_text()
+            note: dict[str, Any] = json.loads(file.read_text())
         except FileNotFoundError:
             return None
-        note: dict[str, Any] = json.loads(text)
+        except ValueError:
+            raise Damaged(
+                f"{file} is damaged. Restore it from a backup. Without one, remove it: what it says is "
+                "found again where that is possible."
+            ) from None
         return note
 
     def find(self, problem: str, noun: str, key: str) -> Entry | None:

@@ -168,10 +168,11 @@ def _fit_together(round_: Round, split: SplitMade) -> None:
 
 def _share_cores(cores: int) -> None:
     """It gives the thread that calls a share of the cores: a fit that takes all slows the others."""
-    import sklearn.pipeline  # noqa: F401 (what has not been loaded cannot be limited)
-    from threadpoolctl import threadpool_limits
+    with contextlib.suppress(Exception):  # it is for speed alone, and a pool without it would hang
+        import sklearn.pipeline  # noqa: F401 (what has not been loaded cannot be limited)
+        from threadpoolctl import threadpool_limits
 
-    threadpool_limits(cores, user_api="openmp")  # OpenMP keeps it for each thread
+        threadpool_limits(cores, user_api="openmp")  # OpenMP keeps it for each thread
 
 
 def _longest_first(todo: tuple[str, tuple[str, CandidateDeclaration]]) -> tuple[bool, bool]:

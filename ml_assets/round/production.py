@@ -6,7 +6,7 @@ from typing import Any
 from ml_assets.canary import Start, started
 from ml_assets.candidate import Predictions
 from ml_assets.comparison import Comparison, compare
-from ml_assets.digest import file_digest
+from ml_assets.digest import digest_of, file_digest, tree_digest
 from ml_assets.errors import MLAssetsError, ModelRefused, PromotionRefused
 from ml_assets.gates import Verdict, failures
 from ml_assets.gates import dataset as dataset_gates
@@ -88,6 +88,8 @@ def _decided(round_: Round, approval: Approval | None) -> ProductionMade | None:
     mend(round_.stores, round_.problem.name, round_.clock(), round_.run.run_id)
     undeclared(round_)
     before = round_.stores.ledger.champion(round_.problem.name)
+    if before is not None:
+        _untouched(round_, before)
     canary = round_.stores.ledger.canary(round_.problem.name)
     if failures(verdicts):
         return ProductionMade(verdicts, False, None, before, challenger, None)
@@ -119,6 +121,30 @@ def _decided(round_: Round, approval: Approval | None) -> ProductionMade | None:
     )
     held = isinstance(decision, Hold)
     return ProductionMade([*verdicts, better], held, decision, after, challenger, comparison)
+
+
+def _untouched(round_: Round, champion: dict[str, Any]) -> None:
+    """It makes sure that the champion's files are those that were promoted, whatever is decided.
+
+    They are read when their sizes or times are not those of the last look.
+
+    Raises:
+        ModelRefused: they are not.
+    """
+    name, lake = round_.problem.name, round_.stores.lake
+    version = round_.stores.registry.version(name, champion["version"])
+    files = sorted(f for f in version.folder.rglob("*") if f.is_file())
+    stats = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    look = {"digest": champion["digest"], "files": digest_of(stats)}
+    if lake.noted(name, "champion_files") == look:
+        return
+    if not files or tree_digest(version.folder) != champion["digest"]:
+        raise ModelRefused(
+            f"The champion's files, version {version.number} in {version.folder}, are not those that "
+            "were promoted: somebody changed them. Nobody is served by them. Restore them, or make "
+            f"another version champion: `ml-assets rollback {name} --why …`."
+        )
+    lake.note(name, "champion_files", look)
 
 
 def _verify(round_: Round, challenger: ChallengerMade) -> None:

@@ -14,6 +14,7 @@ import pytest
 from ml_assets.resources.home import Home
 from ml_assets.resources.ledger import Ledger
 from ml_assets_tests.e2e.served import CHECKOUT, Served, descendants, free_port, served, wait_for
+from ml_assets_tests.faults.laws import broken
 from ml_assets_tests.problems import arrive, rows
 from ml_assets_tests.receivers import mail_server
 
@@ -103,3 +104,4 @@ def test_runs_take_turns_and_a_machine_that_stops_loses_none_and_tells_once(tmp_
     ]
     assert "There is no champion yet, and every gate holds." in mail.messages[1].get_content()
     assert len(ledger.entries("demo")) == 1
+    assert broken(root) == []
