@@ -245,6 +245,26 @@ def test_an_alias_that_is_taken_away_points_nowhere(either):
         assert where.removeprefix("file://") == str(version.folder)
 
 
+@pytest.mark.slow
+def test_two_processes_may_fetch_the_same_version(over_http, monkeypatch):
+    """Seen to fail: the later one ended with `Directory not empty`."""
+    import mlflow.artifacts
+
+    version, *_ = register(over_http)
+    shutil.rmtree(version.folder)
+    fetch = mlflow.artifacts.download_artifacts
+
+    def second(**given):
+        fetched = fetch(**given)
+        shutil.copytree(next(Path(given["dst_path"]).rglob("MLmodel")).parent, version.folder)
+        return fetched
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", second)
+    again = over_http.version("demo", 1)
+    assert tree_digest(again.folder) == version.digest
+    assert [p.name for p in version.folder.parent.iterdir()] == [version.folder.name]
+
+
 def test_a_version_that_is_not_there_is_refused(either):
     with pytest.raises(ModelRefused, match="no usable version 7 of demo"):
         either.version("demo", 7)
