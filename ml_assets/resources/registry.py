@@ -389,7 +389,14 @@ class Registry:
             download_artifacts(artifact_uri=location, dst_path=str(aside))
             found = next(aside.rglob("MLmodel")).parent
             folder.parent.mkdir(parents=True, exist_ok=True)
-            found.replace(folder)
+            try:
+                found.replace(folder)
+            except (
+                OSError
+            ):  # another process fetched it meanwhile; whoever loads it asks its digest
+                if not folder.is_dir():
+                    raise
+            shutil.rmtree(aside, ignore_errors=True)
         return folder
 
     def version(self, problem: str, number: int) -> Version:
