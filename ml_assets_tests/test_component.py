@@ -128,6 +128,11 @@ attributes:
     challenger: 12m
     production_model: 13m
     predictions: 14m
+  resources:
+    cpu: 4
+    memory: 8Gi
+    candidates:
+      ours: {cpu: 500m, memory: 16Gi}
   alerts: {email: [team@example.com], slack: SLACK, webhook: HOOK, on: [drift]}
   predictions: {path: inbox/*.csv, output: scored, format: csv.gz, rescore: false}
   trust: [my_package.Ratio]
@@ -566,6 +571,12 @@ WRONG: list[tuple[str, str, str, list[str]]] = [
     ("RetrainDeclaration.timezone", "Europe/Berlin", "Berlin", ["no time zone"]),
     ("RetrainDeclaration.automation", "automation: false", "automation: perhaps", ["boolean"]),
     ("Problem.limits", "    run: 6h\n", "    rum: 6h\n", ["Did you mean `run`?"]),
+    ("Problem.resources", "    cpu: 4\n", "    cpus: 4\n", ["Did you mean `cpu`?"]),
+    ("ResourcesDeclaration.cpu", "    cpu: 4\n", "    cpu: many\n", ["is no amount of cores"]),
+    ("ResourcesDeclaration.memory", "memory: 8Gi", "memory: 8", ["`8` is no amount of memory"]),
+    ("ResourcesDeclaration.candidates", "ours: {cpu: 500m", "oars: {cpu: 500m", ["Did you mean `ours`?"]),
+    ("SizeDeclaration.cpu", "cpu: 500m", "cpu: 0", ["is no amount of cores"]),
+    ("SizeDeclaration.memory", "memory: 16Gi", "memory: 16GB", ["is no amount of memory"]),
     ("LimitsDeclaration.run", "run: 6h", "run: soon", ["`soon` is no duration", "like `30m`"]),
     ("LimitsDeclaration.dataset", "dataset: 61m", "dataset: -1m", ["is no duration"]),
     ("LimitsDeclaration.split", "split: 10m", "split: 10 min", ["is no duration"]),
@@ -615,6 +626,8 @@ UNDER = {
     "Budget": "retrain",
     "MonitoringDeclaration": "monitoring",
     "LimitsDeclaration": "limits",
+    "ResourcesDeclaration": "resources",
+    "SizeDeclaration": "resources",
     "AlertsDeclaration": "alerts",
     "PredictionsDeclaration": "predictions",
 }

@@ -46,7 +46,13 @@ from ml_assets.problem.gates import (
     word_of,
 )
 from ml_assets.problem.monitoring import Budget, DriftRule, MonitoringDeclaration, NewDataRule
-from ml_assets.problem.operation import AlertsDeclaration, LimitsDeclaration, RetrainDeclaration
+from ml_assets.problem.operation import (
+    AlertsDeclaration,
+    LimitsDeclaration,
+    ResourcesDeclaration,
+    RetrainDeclaration,
+    SizeDeclaration,
+)
 from ml_assets.problem.parameters import Parameters, parameters
 from ml_assets.problem.predictions import PredictionsDeclaration
 from ml_assets.problem.promotion import PromotionDeclaration
@@ -80,8 +86,10 @@ __all__ = [
     "Problem",
     "PromotionDeclaration",
     "Range",
+    "ResourcesDeclaration",
     "RetrainDeclaration",
     "ShortName",
+    "SizeDeclaration",
     "SplitDeclaration",
     "Task",
     "TimeBy",
@@ -157,6 +165,11 @@ class Problem(Declaration):
         description="How long a run and its assets may take.",
         examples=[{"run": "6h", "candidate": "30m"}],
     )
+    resources: ResourcesDeclaration = Field(
+        default_factory=ResourcesDeclaration,
+        description="What the pods of a run ask for, on Kubernetes.",
+        examples=[{"cpu": 4, "memory": "8Gi"}],
+    )
     alerts: AlertsDeclaration | None = Field(
         None,
         description="Who is told when something happens.",
@@ -227,6 +240,11 @@ class Problem(Declaration):
             if taken:
                 raise ValueError(f"candidates: the grid of `{name}` makes a second `{taken[0]}`")
         self._ensembles_have_members()
+        for name in self.resources.candidates:
+            if name not in (known := self.contenders()):
+                raise ValueError(
+                    f"resources: candidates: `{name}` is none.{did_you_mean(name, known)}"
+                )
         if isinstance(self.split.by, str) and self.split.by == "key" and self.dataset.key is None:
             raise ValueError("split: by key, but the dataset declares no `key`")
         if self.promotion.mode == "canary" and self.dataset.key is None:

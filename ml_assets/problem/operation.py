@@ -2,9 +2,9 @@
 
 import re
 import zoneinfo
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ml_assets.problem.declaration import Declaration, Duration
 from ml_assets.problem.monitoring import Budget, DriftRule, NewDataRule
@@ -43,6 +43,8 @@ _CRON = (
     ("month", 1, 12, _MONTHS),
     ("day of the week", 0, 7, _DAYS),
 )
+_CPU = re.compile(r"^(\d+(\.\d+)?|\d+m)$", re.ASCII)
+_MEMORY = re.compile(r"^[1-9]\d*(Ki|Mi|Gi|Ti|k|M|G|T)$", re.ASCII)
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _ADDRESS = re.compile(r"^[^@\s<>,;\"]+@[^@\s<>,;\"]+$")
 
@@ -186,6 +188,52 @@ class LimitsDeclaration(Declaration):
     def has_steps(self) -> bool:
         """It says whether any step has a limit of its own."""
         return bool(self.model_fields_set - {"run"})
+
+
+def _amount_of_cpu(value: Any) -> str:
+    """It returns cores as Kubernetes writes them: `2`, `0.5`, `500m`."""
+    text = str(value)
+    if isinstance(value, bool) or not _CPU.match(text) or float(text.removesuffix("m")) <= 0:
+        raise ValueError(f"`{value}` is no amount of cores: `2`, `0.5`, or `500m` for half of one")
+    return text
+
+
+def _amount_of_memory(value: Any) -> str:
+    """It returns bytes as Kubernetes writes them, with their unit."""
+    if not isinstance(value, str) or not _MEMORY.match(value):
+        raise ValueError(f"`{value}` is no amount of memory: `512Mi`, `8Gi`")
+    return value
+
+
+Cpu = Annotated[str, BeforeValidator(_amount_of_cpu)]
+Memory = Annotated[str, BeforeValidator(_amount_of_memory)]
+
+
+class SizeDeclaration(Declaration):
+    """How much one candidate's step asks for."""
+
+    cpu: Cpu | None = Field(None, description="Cores.", examples=[8])
+    memory: Memory | None = Field(None, description="Memory, with its unit.", examples=["16Gi"])
+
+
+class ResourcesDeclaration(Declaration):
+    """How much a run's pods ask a cluster for. Nothing of it changes what is learned."""
+
+    cpu: Cpu | None = Field(None, description="Cores of each step, and of the run.", examples=[4])
+    memory: Memory | None = Field(
+        None, description="Memory of each step, and of the run, with its unit.", examples=["8Gi"]
+    )
+    candidates: dict[str, SizeDeclaration] = Field(
+        default_factory=dict,
+        description="What fitting a candidate takes instead, by its name.",
+        examples=[{"tuned_forest": {"cpu": 8, "memory": "16Gi"}}],
+    )
+
+    def of(self, candidate: str | None = None) -> dict[str, str]:
+        """It returns what a step asks for, as Kubernetes names it."""
+        own = self.candidates.get(candidate or "", SizeDeclaration())
+        asked = {"cpu": own.cpu or self.cpu, "memory": own.memory or self.memory}
+        return {name: amount for name, amount in asked.items() if amount is not None}
 
 
 class AlertsDeclaration(Declaration):

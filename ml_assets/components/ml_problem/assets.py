@@ -15,7 +15,7 @@ import dagster as dg
 
 import ml_assets
 from ml_assets.components.ml_problem import checks
-from ml_assets.components.ml_problem.engine import share_a_process
+from ml_assets.components.ml_problem.engine import share_a_process, sized
 from ml_assets.components.ml_problem.parameters import build_parameters, given_to, resource_of
 from ml_assets.components.ml_problem.schedule import following
 from ml_assets.components.ml_problem.step import (
@@ -155,6 +155,7 @@ def _dataset(problem: Problem, folder: Path | None, given: Given) -> dg.AssetsDe
         resource_defs=given,
         check_specs=checks.dataset_specs(key, problem)
         + ([checks.spec(quarantine, "every_batch_is_accepted", "warn")] if landing else []),
+        op_tags=sized(problem),
         **stepping(problem),
     )
     @careful(problem, "dataset")
@@ -222,6 +223,7 @@ def _split(problem: Problem, folder: Path | None, given: Given) -> dg.AssetsDefi
         required_resource_keys={RESOURCE},
         resource_defs=given,
         check_specs=checks.split_specs(keys, problem),
+        op_tags=sized(problem),
         **stepping(problem),
     )
     @careful(problem, "split")
@@ -269,6 +271,7 @@ def _candidate(
         resource_defs=given,
         check_specs=[dg.AssetCheckSpec("is_fitted", asset=key, description="It was fitted.")],
         **common(problem, {"scikitlearn", "mlflow"}),
+        op_tags=sized(problem, name),
         **stepping(problem),
     )
     @careful(problem, "candidate")
@@ -315,6 +318,7 @@ def _ensemble(
         },
         required_resource_keys={RESOURCE, resource_of(problem)},
         code_version=_code(declared, sorted(after), problem.select, problem.threshold),
+        tags=sized(problem, name),
         **stepping(problem),
     )
     @careful(problem, "candidate")
@@ -369,6 +373,7 @@ def _evaluation(problem: Problem, folder: Path | None, given: Given) -> dg.Asset
         out=dg.Out(dg.Nothing),
         required_resource_keys={RESOURCE, resource_of(problem)},
         code_version=_code(problem.select, sorted(after), problem.gates),
+        tags=sized(problem),
         **stepping(problem),
     )
     @careful(problem, "evaluation")
@@ -416,6 +421,7 @@ def _challenger(problem: Problem, folder: Path | None, given: Given) -> dg.Asset
         resource_defs=given,
         check_specs=checks.challenger_specs(key, problem),
         **common(problem, {"scikitlearn", "mlflow"}),
+        op_tags=sized(problem),
         **stepping(problem),
     )
     @careful(problem, "challenger")
@@ -465,6 +471,7 @@ def _production_model(problem: Problem, folder: Path | None, given: Given) -> dg
             checks.spec(key, "beats_the_champion", "warn"),
         ],
         **common(problem, {"mlflow"}),
+        op_tags=sized(problem),
         **stepping(problem),
     )
     @careful(problem, "production_model")

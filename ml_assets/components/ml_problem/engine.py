@@ -8,6 +8,7 @@ asks for it.
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import dagster as dg
 
@@ -15,7 +16,12 @@ from ml_assets.errors import DeclarationError, did_you_mean
 from ml_assets.problem import Problem
 
 ENGINE = "ML_ASSETS_EXECUTOR"
-IN_PROCESS, MULTIPROCESS = "in_process", "multiprocess"
+IN_PROCESS, MULTIPROCESS, KUBERNETES = "in_process", "multiprocess", "kubernetes"
+ENGINES = (IN_PROCESS, MULTIPROCESS, KUBERNETES)
+OF_A_POD = "dagster-k8s/config"
+_UNITS = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12} | {
+    unit: 1024.0**power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti"), 1)
+}
 _OF_A_COMMAND = (
     "execute_in_process_executor"  # Dagster's, when a job is executed where it is called
 )
@@ -45,11 +51,12 @@ def executor_for(problems: Iterable[Problem]) -> dg.ExecutorDefinition:
         DeclarationError: ML_ASSETS_EXECUTOR names no engine.
     """
     chosen = os.environ.get(ENGINE) or ""
-    if chosen not in ("", IN_PROCESS, MULTIPROCESS):
+    if chosen and chosen not in ENGINES:
         raise DeclarationError(
-            f"{ENGINE}={chosen}: there is no such engine."
-            + did_you_mean(chosen, (IN_PROCESS, MULTIPROCESS))
+            f"{ENGINE}={chosen}: there is no such engine." + did_you_mean(chosen, ENGINES)
         )
+    if chosen == KUBERNETES:
+        return _pods()
     limited = any(p.limits.has_steps() for p in problems)
     return _forked() if chosen == MULTIPROCESS or limited else dg.in_process_executor
 
@@ -57,6 +64,54 @@ def executor_for(problems: Iterable[Problem]) -> dg.ExecutorDefinition:
 def share_a_process(job: dg.JobDefinition) -> bool:
     """It says whether the steps of a job's run work in one process."""
     return job.executor_def.name in (IN_PROCESS, _OF_A_COMMAND)
+
+
+def sized(problem: Problem, candidate: str | None = None) -> dict[str, Any]:
+    """It returns the tag by which a step's pod asks for what is declared; none without.
+
+    What is asked for is also the limit: who takes more memory than that takes it from others.
+    """
+    return _of_a_pod(problem.resources.of(candidate))
+
+
+def largest(problem: Problem) -> dict[str, Any]:
+    """It returns the tag of the run's own pod, which does all steps where they have none.
+
+    Where candidates differ, the pod is as large as the largest of them asks.
+    """
+    asked = [problem.resources.of(name) for name in (None, *problem.resources.candidates)]
+    most: dict[str, str] = {}
+    for noun in ("cpu", "memory"):
+        amounts = [a[noun] for a in asked if noun in a]
+        if amounts:
+            most[noun] = max(amounts, key=_number)
+    return _of_a_pod(most)
+
+
+def _of_a_pod(asked: dict[str, str]) -> dict[str, Any]:
+    resources = {"requests": asked, "limits": asked}
+    return {OF_A_POD: {"container_config": {"resources": resources}}} if asked else {}
+
+
+def _number(amount: str) -> float:
+    """It returns an amount of Kubernetes' as a number."""
+    digits = amount.rstrip("mkKMGTi")
+    return float(digits) * _UNITS[amount[len(digits) :]]
+
+
+def _pods() -> dg.ExecutorDefinition:
+    """It returns what gives each step a pod of its own.
+
+    Raises:
+        DeclarationError: dagster-k8s is not installed.
+    """
+    try:
+        from dagster_k8s import k8s_job_executor
+    except ImportError:
+        raise DeclarationError(
+            f"{ENGINE}={KUBERNETES} needs `pip install 'ml_assets[kubernetes]'`."
+        ) from None
+    return k8s_job_executor
 
 
 def _forked() -> dg.ExecutorDefinition:

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.components.ml_problem.engine import executor_for
+from ml_assets.components.ml_problem.engine import executor_for, largest
 from ml_assets.components.ml_problem.parameters import config_of_variants, variants
 from ml_assets.problem import Problem
 
@@ -22,12 +22,13 @@ def build_job(problem: Problem, assets: dg.AssetSelection) -> Any:
     )
 
 
-def tags_of(problem: Problem) -> dict[str, str]:
-    """It returns the tags of a round's run: whose it is, and how long it may take."""
+def tags_of(problem: Problem) -> dict[str, Any]:
+    """It returns the tags of a round's run: whose it is, how long it may take, its pod's size."""
     limit = problem.limits.run
     return {
         "ml_assets/problem": problem.name,
         **({MAX_RUNTIME: f"{limit:.0f}"} if limit is not None else {}),
+        **largest(problem),
     }
 
 

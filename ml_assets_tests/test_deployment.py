@@ -1,0 +1,281 @@
+"""What is in deploy/, and beside it: valid by the schemas of those who read it, and its commands run."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import kubernetes_validate
+import pytest
+import yaml
+from dagster_k8s.job import (
+    DagsterK8sJobConfig,
+    construct_dagster_k8s_job,
+    get_user_defined_k8s_config,
+)
+from dagster_k8s.models import k8s_snake_case_dict
+from kubernetes import client
+
+from ml_assets import definitions
+from ml_assets.components.ml_problem.engine import ENGINE, KUBERNETES, MULTIPROCESS, executor_for
+from ml_assets.errors import DeclarationError
+from ml_assets_tests import servers
+from ml_assets_tests.conftest import problem
+from ml_assets_tests.e2e.served import (
+    CHECKOUT,
+    clean_environment,
+    free_port,
+    make_project,
+    wait_for,
+)
+
+COMMANDS = Path(sys.executable).parent
+COMPOSE = yaml.safe_load((CHECKOUT / "docker-compose.yaml").read_text())
+HELM = yaml.safe_load((CHECKOUT / "deploy" / "helm-values.yaml").read_text())
+DOCKERFILE = (CHECKOUT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+SIZED = {
+    "cpu": 4,
+    "memory": "8Gi",
+    "candidates": {"linear": {"cpu": "500m"}, "random_forest": {"memory": "16Gi"}},
+}
+YAML = """\
+type: ml_assets.components.MLProblem
+attributes:
+  name: demo
+  dataset: {path: data.csv, target: y}
+  candidates: {linear: {}, random_forest: {}, lightgbm: {}}
+  resources: {cpu: 4, memory: 8Gi, candidates: {linear: {cpu: 500m}, random_forest: {memory: 16Gi}}}
+"""
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.JobDefinition:
+    monkeypatch.setenv("ML_ASSETS_DEFS", str(tmp_path / "problems"))
+    for name in ("ML_ASSETS_HOME", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "problems" / "demo").mkdir(parents=True)
+    (tmp_path / "problems" / "demo" / "defs.yaml").write_text(YAML)
+    return definitions.build(definitions.tree()).resolve_job_def("demo")
+
+
+def _pod(tags: Any) -> dict[str, Any]:
+    """It returns the container of the Kubernetes job that Dagster makes of tags, held against its schema."""
+    launcher = HELM["runLauncher"]["config"]["k8sRunLauncher"]
+    config = DagsterK8sJobConfig(
+        job_image="registry.example.com/ml-assets:0.1.0",
+        dagster_home="/opt/dagster/dagster_home",
+        instance_config_map="dagster-instance",
+        postgres_password_secret=HELM["global"]["postgresqlSecretName"],
+        env_secrets=[s["name"] for s in launcher["envSecrets"]],
+        # as the launcher does with what the chart hands on
+        volumes=[k8s_snake_case_dict(client.V1Volume, v) for v in launcher["volumes"]],
+        volume_mounts=[
+            k8s_snake_case_dict(client.V1VolumeMount, v) for v in launcher["volumeMounts"]
+        ],
+        security_context=k8s_snake_case_dict(client.V1SecurityContext, launcher["securityContext"]),
+    )
+    sized = get_user_defined_k8s_config(tags)
+    made = construct_dagster_k8s_job(config, ["dagster", "api", "execute_run"], "run", sized)
+    document = client.ApiClient().sanitize_for_serialization(made)  # as Kubernetes reads it
+    kubernetes_validate.validate(document, "1.31", strict=True)
+    return document["spec"]["template"]["spec"]["containers"][0]
+
+
+@pytest.mark.parametrize(
+    ("step", "cpu", "memory"),
+    [
+        ("demo__dataset", "4", "8Gi"),
+        ("demo__split", "4", "8Gi"),
+        ("demo__candidate__linear", "500m", "8Gi"),
+        ("demo__candidate__random_forest", "4", "16Gi"),
+        ("demo__candidate__lightgbm", "4", "8Gi"),
+        ("demo__production_model", "4", "8Gi"),
+    ],
+)
+def test_a_steps_pod_has_the_size_that_is_declared(
+    job: dg.JobDefinition, step: str, cpu: str, memory: str
+) -> None:
+    container = _pod(job.get_node_named(step).definition.tags)
+    assert container["resources"]["requests"] == {"cpu": cpu, "memory": memory}
+    assert container["resources"]["limits"] == {"cpu": cpu, "memory": memory}
+    assert container["securityContext"]["runAsNonRoot"]
+
+
+def test_the_step_that_ranks_too(job: dg.JobDefinition) -> None:
+    graph = job.get_node_named("demo__evaluation").definition
+    container = _pod(graph.node_named("demo__rank").definition.tags)
+    assert container["resources"]["requests"] == {"cpu": "4", "memory": "8Gi"}
+
+
+def test_the_runs_own_pod_is_as_large_as_the_largest_step(job: dg.JobDefinition) -> None:
+    """It does all steps itself, unless they have pods. Seen to fail with the problem's own size."""
+    assert _pod(job.tags)["resources"]["requests"] == {"cpu": "4", "memory": "16Gi"}
+
+
+def test_nothing_is_asked_for_where_nothing_is_declared() -> None:
+    from ml_assets.components.ml_problem.engine import largest, sized
+
+    assert (sized(problem()), largest(problem())) == ({}, {})
+
+
+def test_sizes_change_nothing_of_what_is_learned() -> None:
+    """Law 10. Seen to fail when they stood with a candidate's parameters."""
+    plain = problem(candidates={"linear": {}, "random_forest": {}})
+    large = problem(candidates={"linear": {}, "random_forest": {}}, resources=SIZED)
+    assert plain.contenders() == large.contenders()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "limits", "name"),
+    [
+        ("", {}, "in_process"),
+        ("in_process", {}, "in_process"),
+        ("", {"candidate": "5m"}, "multiprocess"),
+        ("", {"run": "5h"}, "in_process"),
+        (MULTIPROCESS, {}, "multiprocess"),
+        (KUBERNETES, {}, "k8s"),
+    ],
+)
+def test_the_engine_is_chosen_by_configuration(
+    monkeypatch: pytest.MonkeyPatch, chosen: str, limits: dict[str, str], name: str
+) -> None:
+    monkeypatch.setenv(ENGINE, chosen)
+    assert executor_for([problem(limits=limits)]).name == name
+
+
+def test_an_unknown_engine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENGINE, "kubernets")
+    with pytest.raises(DeclarationError, match="Did you mean `kubernetes`"):
+        executor_for([problem()])
+
+
+# ------------------------------------------------------------------------ compose, Dockerfile
+
+
+def test_compose_is_valid_by_its_schema() -> None:
+    words = [str(COMMANDS / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run(
+        [*words, "docker-compose.yaml"], cwd=CHECKOUT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_compose_shows_pages_on_loopback_alone_and_holds_no_password() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+        assert re.search(r":[\w.-]*\d", service["image"].rpartition("/")[2]), service["image"]
+        for key, value in service.get("environment", {}).items():
+            if "PASSWORD" in key or "SECRET" in key:
+                assert re.fullmatch(r"\$\{\w+:\?\}", value), f"{name}: {key}"
+        for other, how in service.get("depends_on", {}).items():
+            if how["condition"] == "service_healthy":
+                known = COMPOSE["services"][other]
+                assert "healthcheck" in known or known["image"] == "ml-assets:0.1.0"
+
+
+def test_the_image_is_pinned_and_runs_as_nobody_special() -> None:
+    """The rules of hadolint that matter here; the program itself is not on PyPI."""
+    words = [line.split(maxsplit=1) for line in DOCKERFILE if line and line[0] not in "# "]
+    bases = [rest for word, rest in words if word == "FROM"]
+    assert all(re.match(r"python:\d+\.\d+\.\d+-slim-\w+( AS \w+)?$", base) for base in bases)
+    after = words[max(i for i, (word, _) in enumerate(words) if word == "FROM") :]
+    kinds = [word for word, _ in after]
+    assert kinds.index("USER") < kinds.index("CMD") and "HEALTHCHECK" in kinds
+    assert dict(after)["USER"] not in ("root", "0")
+    assert not {"ADD", "ARG"} & {word for word, _ in words}
+    for _, rest in (w for w in words if w[0] == "RUN"):
+        assert "--no-install-recommends" in rest or "apt-get" not in rest
+        assert "--no-cache-dir" in rest or "pip install" not in rest
+    for _, rest in (w for w in words if w[0] == "COPY" and "--from" not in w[1]):
+        *sources, _ = [part for part in rest.split() if not part.startswith("--")]
+        assert all((CHECKOUT / source).exists() for source in sources), rest
+
+
+def test_helm_values_choose_what_the_chart_knows() -> None:
+    launcher = HELM["runLauncher"]
+    assert launcher["type"] == "K8sRunLauncher"
+    assert HELM["dagsterWebserver"]["service"]["type"] == "ClusterIP"
+    (code,) = HELM["dagster-user-deployments"]["deployments"]
+    assert code["dagsterApiGrpcArgs"] == ["--module-name", "ml_assets.definitions"]
+    assert not re.search(
+        r"(?i)password\s*[:=]\s*\S", (CHECKOUT / "deploy/helm-values.yaml").read_text()
+    )
+
+
+@pytest.mark.slow
+def test_the_processes_of_compose_run_as_they_are_named(tmp_path: Path) -> None:
+    """Without containers: the commands of compose and image, on loopback, until each is healthy."""
+    root = make_project(tmp_path / "project", "breast_cancer")
+    (root / "state" / "dagster").mkdir(parents=True)
+    settings = (CHECKOUT / "deploy" / "dagster.yaml").read_text()
+    (root / "state" / "dagster" / "dagster.yaml").write_text(settings)
+    code, web = free_port(), free_port()
+    workspace = yaml.safe_load((CHECKOUT / "deploy" / "workspace.yaml").read_text())
+    workspace["load_from"][0]["grpc_server"] |= {"host": "127.0.0.1", "port": code}
+    (root / "deployed.yaml").write_text(yaml.safe_dump(workspace))
+    image = yaml.safe_load(next(x for x in DOCKERFILE if x.startswith("CMD")).partition(" ")[2])
+
+    def here(words: list[str]) -> list[str]:
+        moved = {"4000": str(code), "3000": str(web), "0.0.0.0": "127.0.0.1"}
+        moved["/project/deploy/workspace.yaml"] = str(root / "deployed.yaml")
+        return [str(COMMANDS / words[0]), *(moved.get(w, w) for w in words[1:])]
+
+    with servers.postgres() as postgres:
+        environment = clean_environment(
+            DAGSTER_POSTGRES_URL=postgres.url("dagster"),
+            ML_ASSETS_HOME=str(root / "state"),
+            DAGSTER_HOME=str(root / "state" / "dagster"),
+        )
+
+        def healthy(*words: str) -> Callable[[], bool]:
+            def ask() -> bool:
+                done = subprocess.run(
+                    here(list(words)), cwd=root, env=environment, capture_output=True
+                )
+                return done.returncode == 0
+
+            return ask
+
+        started: list[subprocess.Popen[bytes]] = []
+        try:
+            for words, name, ready in (
+                (
+                    image,
+                    "the code server",
+                    healthy("dagster", "api", "grpc-health-check", "-p", "4000"),
+                ),
+                (
+                    COMPOSE["services"]["webserver"]["command"],
+                    "the webserver",
+                    lambda: servers.answers(f"http://127.0.0.1:{web}/server_info"),
+                ),
+                (
+                    COMPOSE["services"]["daemon"]["command"],
+                    "the daemon",
+                    healthy("dagster-daemon", "liveness-check"),
+                ),
+            ):
+                process = subprocess.Popen(
+                    here(words),
+                    cwd=root,
+                    env=environment,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+                started.append(process)
+                wait_for(name, ready, 120)
+                assert process.poll() is None
+        finally:
+            for process in reversed(started):
+                process.terminate()
+            for process in reversed(started):
+                try:
+                    process.wait(timeout=20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
