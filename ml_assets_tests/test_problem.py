@@ -353,3 +353,25 @@ def test_a_gate_that_could_only_fail_or_only_hold_for_a_task_is_refused(task, ga
     """Seen to fail: calibration of a regression failed for ever, and flips held for ever."""
     assert said in refusal(problem, task=task, gates=[gate])
     assert problem(task="binary", gates=[gate]).gates
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "said"),
+    [
+        (
+            "regression",
+            {"threshold": 0.3},
+            "threshold: is for binary tasks; this one is regression",
+        ),
+        (
+            "multiclass",
+            {"threshold": 0.3},
+            "threshold: is for binary tasks; this one is multiclass",
+        ),
+        ("regression", {"class_weight": "balanced"}, "a regression has no classes to weigh"),
+    ],
+)
+def test_what_a_task_would_not_heed_is_refused(task, given, said):
+    """Seen to fail: they were taken, and nobody was told that nothing came of them."""
+    assert said in refusal(problem, task=task, **given)
+    assert problem(task="binary", **given)

@@ -284,6 +284,10 @@ class Problem(Declaration):
                 raise ValueError(
                     f"{where}: {metric} is not for {task} tasks. For these: {', '.join(fit)}."
                 )
+        if self.threshold != "auto" and task != "binary":
+            raise ValueError(f"threshold: is for binary tasks; this one is {task}. Take it out")
+        if self.class_weight != "none" and task == "regression":
+            raise ValueError("class_weight: a regression has no classes to weigh. Take it out")
         for gate in self.gates:
             if getattr(gate, "metric", None) == "positive_rate" and task != "binary":
                 raise ValueError(
