@@ -3,9 +3,10 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,15 @@ from ml_assets.resources.ledger import Ledger
 from ml_assets.resources.registry import CHAMPION, Registry
 from ml_assets.resources.stores import open_stores
 from ml_assets_tests import servers
-from ml_assets_tests.e2e.served import CHECKOUT, Served, command, free_port, served, wait_for
+from ml_assets_tests.e2e.served import (
+    CHECKOUT,
+    Served,
+    clean_environment,
+    command,
+    free_port,
+    served,
+    wait_for,
+)
 from ml_assets_tests.problems import aged, arrive, rows
 
 pytestmark = pytest.mark.slow
@@ -34,6 +43,15 @@ attributes:
   dataset: {path: landing/NAME/*.csv, target: y, positive: "yes", key: id}
   candidates: {linear: {C: 1.0}}
   transform: none
+"""
+CHAMPIONS = """
+import sys
+from ml_assets.command import main
+for name in sys.argv[1:]:
+    try:
+        main(["run", name])
+    except SystemExit as ended:
+        assert not ended.code, name
 """
 
 
@@ -78,11 +96,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def ui(world: World) -> Iterator[Served]:
-    def champion(name: str) -> int:
-        return command(world.root, "ml-assets", "run", name, **world.environment).returncode
-
-    with ThreadPoolExecutor(2) as pool:  # one each, before
-        assert not any(pool.map(champion, NAMES))
+    # a champion each, before: by the command, in one process
+    done = subprocess.run(
+        [sys.executable, "-c", CHAMPIONS, *NAMES],
+        cwd=world.root,
+        env=clean_environment(**world.environment),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     port = free_port()
     words = ["ml-assets", "ui", "--port", str(port), "--mlflow-port", "1"]
     with served(world.root, words, port, **world.environment) as shown:

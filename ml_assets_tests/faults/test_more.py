@@ -19,7 +19,7 @@ from ml_assets_tests.faults.injections import AWAY, CLOCKS, TWO, Fault
 from ml_assets_tests.faults.scene import Scene, scene
 
 __all__ = ["scene"]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 
 @pytest.mark.parametrize("fault", CLOCKS, ids=lambda f: f.name.replace(" ", "_"))
