@@ -7,6 +7,8 @@
     ├── DatasetError          a file or loader that does not give usable rows
     ├── CandidateError        an estimator or transform that cannot be built, fitted or kept
     ├── ModelRefused          a stored model that is not what its record says, or not trusted
+    ├── Damaged               something that was kept and is not what was written
+    ├── RegistryAway          MLflow gave no answer; another try may succeed
     ├── NotMaterialized       an asset that is needed first, or that another version made stale
     ├── PromotionRefused      production was asked to change in a way that a law forbids
     ├── TimeLimitExceeded     what took longer than its limit

