@@ -226,7 +226,7 @@ class ResourcesDeclaration(Declaration):
     candidates: dict[str, SizeDeclaration] = Field(
         default_factory=dict,
         description="What fitting a candidate takes instead, by its name.",
-        examples=[{"tuned_forest": {"cpu": 8, "memory": "16Gi"}}],
+        examples=[{"hist_gradient_boosting": {"cpu": 8, "memory": "16Gi"}}],
     )
 
     def of(self, candidate: str | None = None) -> dict[str, str]:
