@@ -1,6 +1,7 @@
-"""Real servers for tests, on loopback: PostgreSQL, a store that speaks S3, MLflow over HTTP.
+"""Real servers for tests: PostgreSQL, a store that speaks S3, MLflow over HTTP.
 
 Each is begun for those who ask, with nothing of anybody's in it, and is gone when they are done.
+They listen on loopback, unless somebody says where.
 """
 
 import contextlib
@@ -16,10 +17,12 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ml_assets_tests.e2e.served import clean_environment, free_port, wait_for
 
 COMMANDS = Path(sys.executable).parent
+LOOPBACK = "127.0.0.1"
 POSTGRES = "/usr/lib/postgresql/*/bin"  # Debian's packages do not put initdb on the path
 
 
@@ -30,12 +33,12 @@ def _postgres_command(name: str) -> str:
     return found
 
 
-def _as_nobody() -> dict[str, int]:
+def _as_nobody() -> dict[str, Any]:
     """PostgreSQL refuses to be run by root."""
     if os.geteuid():
         return {}
     nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid}
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
 @dataclass
@@ -43,11 +46,14 @@ class Postgres:
     """A PostgreSQL server.
 
     Attributes:
-        port: where it listens, on loopback.
+        port: where it listens.
+        folder: its own.
+        address: of the machine.
     """
 
     port: int
     folder: Path
+    address: str = LOOPBACK
 
     def url(self, database: str) -> str:
         """It returns the address of a database, made on first use.
@@ -57,42 +63,45 @@ class Postgres:
         there = f"select 1 from pg_database where datname = '{database}'"
         if not self.ask("postgres", there):
             self.ask("postgres", f"create database {database}")
-        return f"postgresql+psycopg2://postgres@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+psycopg2://postgres@{self.address}:{self.port}/{database}"
 
     def ask(self, database: str, query: str) -> str:
         """It returns what a database answers, as text."""
-        words = [_postgres_command("psql"), "-h", "127.0.0.1", "-p", str(self.port)]
+        words = [_postgres_command("psql"), "-h", self.address, "-p", str(self.port)]
         words += ["-U", "postgres", "-d", database, "-tAc", query]
         done = subprocess.run(words, check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[Postgres]:
-    """It starts a PostgreSQL server."""
+def postgres(address: str = LOOPBACK) -> Iterator[Postgres]:
+    """It starts a PostgreSQL server, that trusts all who reach it."""
     folder = Path(tempfile.mkdtemp(prefix="pg_"))
-    who, port = _as_nobody(), free_port()
-    if who:
-        os.chown(folder, who["user"], who["group"])
-    data, quiet = folder / "data", {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    made = [_postgres_command("initdb"), "-D", str(data), "-U", "postgres", "--auth=trust", "-N"]
-    subprocess.run(made, check=True, cwd=folder, **quiet, **who)
-    options = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
-    words = [w for k, v in options.items() for w in ("-c", f"{k}={v}")]
-    process = subprocess.Popen(
-        [_postgres_command("postgres"), "-D", str(data), "-p", str(port), *words],
-        cwd=folder,
-        **quiet,
-        **who,
-    )
+    process = None
     try:
-        server, ready = Postgres(port, folder), _postgres_command("pg_isready")
-        asked = [ready, "-q", "-h", "127.0.0.1", "-p", str(port)]
+        who, port = _as_nobody(), free_port()
+        if who:
+            os.chown(folder, who["user"], who["group"])
+        data, quiet = folder / "data", {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        made = [_postgres_command("initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-N"]
+        subprocess.run(made, check=True, cwd=folder, **quiet, **who)
+        with open(data / "pg_hba.conf", "a") as trusted:
+            trusted.write("host all all samenet trust\n")
+        options = {"listen_addresses": address, "unix_socket_directories": "", "fsync": "off"}
+        words = [w for k, v in options.items() for w in ("-c", f"{k}={v}")]
+        words = [_postgres_command("postgres"), "-D", str(data), "-p", str(port), *words]
+        process = subprocess.Popen(words, cwd=folder, **quiet, **who)
+        asked = [_postgres_command("pg_isready"), "-q", "-h", address, "-p", str(port)]
         wait_for("PostgreSQL", lambda: subprocess.run(asked).returncode == 0, 60)
-        yield server
+        yield Postgres(port, folder, address)
     finally:
-        process.send_signal(signal.SIGQUIT)
-        process.wait(timeout=30)
+        if process is not None:
+            process.send_signal(signal.SIGQUIT)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -125,32 +134,35 @@ class ObjectStore:
 
 
 @contextlib.contextmanager
-def object_store() -> Iterator[ObjectStore]:
+def object_store(address: str = LOOPBACK) -> Iterator[ObjectStore]:
     """It starts a store that speaks S3, in memory."""
     port = free_port()
-    with _process([str(COMMANDS / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]):
-        address = f"http://127.0.0.1:{port}"
-        wait_for("the object store", lambda: answers(address), 60)
-        yield ObjectStore(address)
+    with _process([str(COMMANDS / "moto_server"), "-H", address, "-p", str(port)]):
+        url = f"http://{address}:{port}"
+        wait_for("the object store", lambda: answers(url), 60)
+        yield ObjectStore(url)
 
 
 @contextlib.contextmanager
-def mlflow_server(database: str, artifacts: str, **environment: str) -> Iterator[str]:
+def mlflow_server(
+    database: str, artifacts: str, address: str = LOOPBACK, **environment: str
+) -> Iterator[str]:
     """It starts MLflow's tracking server, and returns its URL.
 
     Args:
         database: where it keeps runs and versions.
         artifacts: where it keeps models; clients send and fetch them through it.
+        address: where it listens.
         environment: what it needs to be told beside that.
     """
     port = free_port()
-    words = [str(COMMANDS / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port)]
+    words = [str(COMMANDS / "mlflow"), "server", "--host", address, "--port", str(port)]
     words += ["--backend-store-uri", database, "--artifacts-destination", artifacts]
     told = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with _process([*words, "--workers", "1"], **told, **environment):
-        address = f"http://127.0.0.1:{port}"
-        wait_for("MLflow's server", lambda: answers(f"{address}/health"), 120)
-        yield address
+        url = f"http://{address}:{port}"
+        wait_for("MLflow's server", lambda: answers(f"{url}/health"), 120)
+        yield url
 
 
 @contextlib.contextmanager

@@ -62,7 +62,13 @@ class Home:
 
 
 def find_root(start: Path | None = None) -> Path:
-    """It returns the nearest folder upward with a workspace.yaml, else with a pyproject.toml, else here."""
+    """It returns the project's folder: ML_ASSETS_ROOT, or the nearest upward that holds a project.
+
+    That is one with a workspace.yaml, else one with a pyproject.toml, else this one.
+    """
+    given = os.environ.get("ML_ASSETS_ROOT")
+    if given and start is None:
+        return Path(given).resolve()
     here = (start or Path.cwd()).resolve()
     for mark in ("workspace.yaml", "pyproject.toml"):
         for folder in (here, *here.parents):

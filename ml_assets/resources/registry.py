@@ -15,6 +15,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -142,7 +143,7 @@ class Registry:
                 made = Path(aside) / "store.db"
                 store = SqlAlchemyStore(f"sqlite:///{made}", self._artifacts("default"))
                 store.engine.dispose()
-                whole = file.with_name(f".{file.name}.{os.getpid()}")
+                whole = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
                 shutil.copy(made, whole)
             with contextlib.closing(sqlite3.connect(whole)) as database:
                 database.execute("pragma journal_mode=wal")
@@ -385,7 +386,7 @@ class Registry:
 
         folder = self.home / "downloads" / model_id
         if not folder.is_dir():
-            aside = folder.with_name(f".{model_id}.{os.getpid()}")
+            aside = folder.with_name(f".{model_id}.{uuid.uuid4().hex}")
             download_artifacts(artifact_uri=location, dst_path=str(aside))
             found = next(aside.rglob("MLmodel")).parent
             folder.parent.mkdir(parents=True, exist_ok=True)

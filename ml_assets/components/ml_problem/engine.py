@@ -3,7 +3,7 @@
 By default all of them in the run's own: the libraries are imported once, the rows read once, and the
 candidates fitted side by side.  A process for each step costs most of a second each.  It is worth that
 where a step can be over its time limit, for then its process may have to be ended; and for whoever
-asks for it.
+asks for it.  Beyond one machine each step is a pod of Kubernetes, or a job on a Ray cluster.
 """
 
 import os
@@ -14,17 +14,18 @@ import dagster as dg
 
 from ml_assets.errors import DeclarationError, did_you_mean
 from ml_assets.problem import Problem
+from ml_assets.resources.home import find_home, problems_folder
 
 ENGINE = "ML_ASSETS_EXECUTOR"
-IN_PROCESS, MULTIPROCESS, KUBERNETES = "in_process", "multiprocess", "kubernetes"
-ENGINES = (IN_PROCESS, MULTIPROCESS, KUBERNETES)
-OF_A_POD = "dagster-k8s/config"
+IN_PROCESS, MULTIPROCESS, KUBERNETES, RAY = "in_process", "multiprocess", "kubernetes", "ray"
+ENGINES = (IN_PROCESS, MULTIPROCESS, KUBERNETES, RAY)
+CLUSTER = "RAY_ADDRESS"  # Ray's own
+OF_A_POD, OF_A_RAY_JOB = "dagster-k8s/config", "dagster-ray/config"
 _UNITS = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12} | {
     unit: 1024.0**power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti"), 1)
 }
-_OF_A_COMMAND = (
-    "execute_in_process_executor"  # Dagster's, when a job is executed where it is called
-)
+# The name of Dagster's own, when a job is executed where it is called: `ml-assets run`.
+_OF_A_COMMAND = "execute_in_process_executor"
 # What a step uses: imported once in the fork server, so that its process starts in half a second.
 PRELOADED = [
     "dagster",
@@ -50,13 +51,15 @@ def executor_for(problems: Iterable[Problem]) -> dg.ExecutorDefinition:
     Raises:
         DeclarationError: ML_ASSETS_EXECUTOR names no engine.
     """
-    chosen = os.environ.get(ENGINE) or ""
+    chosen = _chosen()
     if chosen and chosen not in ENGINES:
         raise DeclarationError(
             f"{ENGINE}={chosen}: there is no such engine." + did_you_mean(chosen, ENGINES)
         )
     if chosen == KUBERNETES:
         return _pods()
+    if chosen == RAY:
+        return _on_ray()
     limited = any(p.limits.has_steps() for p in problems)
     return _forked() if chosen == MULTIPROCESS or limited else dg.in_process_executor
 
@@ -67,11 +70,13 @@ def share_a_process(job: dg.JobDefinition) -> bool:
 
 
 def sized(problem: Problem, candidate: str | None = None) -> dict[str, Any]:
-    """It returns the tag by which a step's pod asks for what is declared; none without.
+    """It returns the tags by which a step asks a cluster for what is declared; none without.
 
-    What is asked for is also the limit: who takes more memory than that takes it from others.
+    A pod is also limited to what it asks for: who takes more memory than that takes it from others.
+    On Ray a step without a size asks for one core: one that asks for nothing is put on the head.
     """
-    return _of_a_pod(problem.resources.of(candidate))
+    asked = problem.resources.of(candidate)
+    return {**_of_a_pod(asked), **(_of_a_ray_job(asked) if _chosen() == RAY else {})}
 
 
 def largest(problem: Problem) -> dict[str, Any]:
@@ -93,6 +98,17 @@ def _of_a_pod(asked: dict[str, str]) -> dict[str, Any]:
     return {OF_A_POD: {"container_config": {"resources": resources}}} if asked else {}
 
 
+def _of_a_ray_job(asked: dict[str, str]) -> dict[str, Any]:
+    size: dict[str, Any] = {"num_cpus": _number(asked.get("cpu", "1"))}
+    if "memory" in asked:
+        size["memory"] = int(_number(asked["memory"]))
+    return {OF_A_RAY_JOB: size}
+
+
+def _chosen() -> str:
+    return os.environ.get(ENGINE) or ""
+
+
 def _number(amount: str) -> float:
     """It returns an amount of Kubernetes' as a number."""
     digits = amount.rstrip("mkKMGTi")
@@ -112,6 +128,38 @@ def _pods() -> dg.ExecutorDefinition:
             f"{ENGINE}={KUBERNETES} needs `pip install 'ml_assets[kubernetes]'`."
         ) from None
     return k8s_job_executor
+
+
+def _on_ray() -> dg.ExecutorDefinition:
+    """It returns what makes each step a job on the Ray cluster that RAY_ADDRESS names.
+
+    Sizes are on the steps alone: with dagster-ray 0.4, one of the executor's would win over theirs.
+
+    Raises:
+        DeclarationError: dagster-ray is not installed, or no cluster is named.
+    """
+    try:
+        from dagster_ray import ray_executor
+    except ImportError:
+        raise DeclarationError(f"{ENGINE}={RAY} needs `pip install 'ml_assets[ray]'`.") from None
+    address = os.environ.get(CLUSTER)
+    if not address:
+        raise DeclarationError(
+            f"{ENGINE}={RAY} needs {CLUSTER}: where the cluster's head takes jobs, like "
+            "`http://head:8265`."
+        )
+    home = find_home()
+    told = {
+        # where these agree, steps find the same problems, the same state and the same registry
+        ENGINE: RAY,
+        "ML_ASSETS_ROOT": str(home.root),
+        "ML_ASSETS_HOME": str(home.path),
+        "ML_ASSETS_DEFS": str(problems_folder(home.root)),
+        # without name and password: who may look at Ray's jobs would see them
+        **({"MLFLOW_TRACKING_URI": home.mlflow_server} if home.mlflow_server else {}),
+    }
+    words = [f"{name}={value}" for name, value in told.items()]
+    return ray_executor.configured({"ray": {"address": address, "env_vars": words}})
 
 
 def _forked() -> dg.ExecutorDefinition:

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import platform
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -192,6 +193,7 @@ def of_candidate(made: CandidateMade, problem: str, registry: Registry) -> dict[
         "model_digest": card["model_digest"],
         **of_card(made.page),
         "reused": _reused(made.reused),
+        **({} if made.reused else {"node": platform.node()}),
         "mlflow": dg.MetadataValue.url(registry.run_link(problem, facts["mlflow_run"])),
         "file": dg.MetadataValue.path(str(made.entry.path)),
     }
