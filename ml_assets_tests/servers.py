@@ -135,26 +135,36 @@ def object_store() -> Iterator[ObjectStore]:
 
 
 @contextlib.contextmanager
-def mlflow_server(database: str, artifacts: str, **environment: str) -> Iterator[str]:
+def mlflow_server(
+    database: str,
+    artifacts: str,
+    port: int | None = None,
+    end: signal.Signals = signal.SIGTERM,
+    **environment: str,
+) -> Iterator[str]:
     """It starts MLflow's tracking server, and returns its URL.
 
     Args:
         database: where it keeps runs and versions.
         artifacts: where it keeps models; clients send and fetch them through it.
+        port: where it listens; None for any that is free.
+        end: how it is ended.
         environment: what it needs to be told beside that.
     """
-    port = free_port()
+    port = port or free_port()
     words = [str(COMMANDS / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port)]
     words += ["--backend-store-uri", database, "--artifacts-destination", artifacts]
     told = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with _process([*words, "--workers", "1"], **told, **environment):
+    with _process([*words, "--workers", "1"], end, **told, **environment):
         address = f"http://127.0.0.1:{port}"
         wait_for("MLflow's server", lambda: answers(f"{address}/health"), 120)
         yield address
 
 
 @contextlib.contextmanager
-def _process(words: list[str], **environment: str) -> Iterator[None]:
+def _process(
+    words: list[str], end: signal.Signals = signal.SIGTERM, **environment: str
+) -> Iterator[None]:
     """It runs a server as a group of processes, and ends the whole group."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
@@ -172,9 +182,9 @@ def _process(words: list[str], **environment: str) -> Iterator[None]:
             raise
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            end = time.monotonic() + 10
-            while process.poll() is None and time.monotonic() < end:
+                os.killpg(process.pid, end)
+            last = time.monotonic() + 10
+            while process.poll() is None and time.monotonic() < last:
                 time.sleep(0.1)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
