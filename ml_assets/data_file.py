@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -41,6 +42,9 @@ MOST_CHARACTERS = 100_000  # of one text value
 # A piece of a file in memory. Types are inferred from the first, so it is large.
 PIECE_BYTES = 1 << 25
 PIECE_ROWS = 1 << 18
+# So many pieces of a csv are read ahead of who takes them: with fewer Arrow waits, alone it reads 32.
+PIECES_AHEAD = 6
+STARVED_SECONDS = 0.25
 MOST_LINES_NAMED = 5
 # how files begin that are sometimes named .csv -> what they are, and what to do
 _OTHER_FORMATS = {
@@ -281,6 +285,54 @@ class _Hashed:
         return self.hash.hexdigest()
 
 
+class _Paced:
+    """A file that is read only a little faster than its pieces are taken: else it fills memory.
+
+    Attributes:
+        taken: pieces that were taken.
+        hungry: somebody waits for a piece.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.closed, self.given = file, False, 0
+        self.taken, self.hungry, self.free = 0, True, False
+        self.moved = threading.Condition()
+
+    def read(self, size: int = -1) -> bytes:
+        with self.moved:
+            while not self._may():
+                # a piece without rows is never taken: whoever waits in vain is let go on
+                if not self.moved.wait(STARVED_SECONDS) and self.hungry:
+                    break
+        data: bytes = self.file.read(size)
+        self.given += len(data)
+        return data
+
+    def _may(self) -> bool:
+        return self.free or self.given < (self.taken + PIECES_AHEAD) * PIECE_BYTES
+
+    def pieces(self, reader: Iterator[T]) -> Iterator[T]:
+        """It gives what a reader of this file gives."""
+        while True:
+            self._now(hungry=True)
+            piece = next(reader, None)
+            if piece is None:
+                return
+            self.taken += 1
+            self._now(hungry=False)
+            yield piece
+
+    def _now(self, hungry: bool) -> None:
+        with self.moved:
+            self.hungry = hungry
+            self.moved.notify_all()
+
+    def close(self) -> None:
+        """It keeps nobody waiting any more."""
+        self.closed = self.free = True
+        self._now(hungry=self.hungry)
+
+
 def _csv_pieces(
     path: Path, declared: DatasetDeclaration, known: dict[str, pa.DataType], seen: Seen
 ) -> Iterator[pa.Table]:
@@ -293,20 +345,20 @@ def _csv_pieces(
 
     with open(path, "rb") as raw:
         hashed = _Hashed(raw)
-        source: Any = pa.PythonFile(hashed, mode="r")
+        source: Any = hashed
         if path.suffix == ".gz":
-            source = pa.CompressedInputStream(source, "gzip")
-        names: list[str] = []
-        with _csv_troubles(path, declared, names):
+            source = pa.CompressedInputStream(pa.PythonFile(hashed, mode="r"), "gzip")
+        paced, names = _Paced(source), list[str]()
+        with _csv_troubles(path, declared, names), contextlib.closing(paced):
             said = {n for n, c in declared.contract.columns.items() if c.type}
             codes = {n: pa.string() for n in _with_leading_zeros(path, declared) - said}
             options = _csv_options(declared, {**codes, **known}, misfit)
-            reader = pa.csv.open_csv(source, **options)
+            reader = pa.csv.open_csv(pa.PythonFile(paced, mode="r"), **options)
             names += reader.schema.names
             if any(pa.types.is_binary(f.type) for f in reader.schema):
                 raise DatasetError(_csv_trouble(path, declared, "invalid UTF8"))
             yield _tidy(reader.schema.empty_table(), declared)
-            for piece in _ahead(reader):
+            for piece in _ahead(paced.pieces(reader)):
                 yield _tidy(pa.Table.from_batches([piece]), declared)
         seen.digest = hashed.digest()
     if misfits:
