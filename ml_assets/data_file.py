@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import io
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from ml_assets.digest import file_digest
 from ml_assets.errors import DatasetError, shortened
 from ml_assets.later import later
+from ml_assets.paced import Paced
 from ml_assets.problem import DatasetDeclaration
 from ml_assets.rows import as_frame, plain, plain_table
 
@@ -42,9 +42,6 @@ MOST_CHARACTERS = 100_000  # of one text value
 # A piece of a file in memory. Types are inferred from the first, so it is large.
 PIECE_BYTES = 1 << 25
 PIECE_ROWS = 1 << 18
-# So many pieces of a csv are read ahead of who takes them: with fewer Arrow waits, alone it reads 32.
-PIECES_AHEAD = 6
-STARVED_SECONDS = 0.25
 MOST_LINES_NAMED = 5
 # how files begin that are sometimes named .csv -> what they are, and what to do
 _OTHER_FORMATS = {
@@ -285,54 +282,6 @@ class _Hashed:
         return self.hash.hexdigest()
 
 
-class _Paced:
-    """A file that is read only a little faster than its pieces are taken: else it fills memory.
-
-    Attributes:
-        taken: pieces that were taken.
-        hungry: somebody waits for a piece.
-    """
-
-    def __init__(self, file: Any) -> None:
-        self.file, self.closed, self.given = file, False, 0
-        self.taken, self.hungry, self.free = 0, True, False
-        self.moved = threading.Condition()
-
-    def read(self, size: int = -1) -> bytes:
-        with self.moved:
-            while not self._may():
-                # a piece without rows is never taken: whoever waits in vain is let go on
-                if not self.moved.wait(STARVED_SECONDS) and self.hungry:
-                    break
-        data: bytes = self.file.read(size)
-        self.given += len(data)
-        return data
-
-    def _may(self) -> bool:
-        return self.free or self.given < (self.taken + PIECES_AHEAD) * PIECE_BYTES
-
-    def pieces(self, reader: Iterator[T]) -> Iterator[T]:
-        """It gives what a reader of this file gives."""
-        while True:
-            self._now(hungry=True)
-            piece = next(reader, None)
-            if piece is None:
-                return
-            self.taken += 1
-            self._now(hungry=False)
-            yield piece
-
-    def _now(self, hungry: bool) -> None:
-        with self.moved:
-            self.hungry = hungry
-            self.moved.notify_all()
-
-    def close(self) -> None:
-        """It keeps nobody waiting any more."""
-        self.closed = self.free = True
-        self._now(hungry=self.hungry)
-
-
 def _csv_pieces(
     path: Path, declared: DatasetDeclaration, known: dict[str, pa.DataType], seen: Seen
 ) -> Iterator[pa.Table]:
@@ -348,7 +297,7 @@ def _csv_pieces(
         source: Any = hashed
         if path.suffix == ".gz":
             source = pa.CompressedInputStream(pa.PythonFile(hashed, mode="r"), "gzip")
-        paced, names = _Paced(source), list[str]()
+        paced, names = Paced(source, PIECE_BYTES), list[str]()
         with _csv_troubles(path, declared, names), contextlib.closing(paced):
             said = {n for n, c in declared.contract.columns.items() if c.type}
             codes = {n: pa.string() for n in _with_leading_zeros(path, declared) - said}

@@ -17,6 +17,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from ml_assets import data_file, scoring
 from ml_assets.errors import DatasetError
+from ml_assets.paced import Paced
 from ml_assets.scoring import Scorer, fitted_in, said_of, score_file
 from ml_assets_tests.conftest import dataset, table
 from ml_assets_tests.e2e.served import CHECKOUT
@@ -292,10 +293,8 @@ def test_a_csv_is_read_only_a_few_pieces_ahead_of_who_takes_them(
     """Also where whoever takes them stops in the middle: nobody waits for ever."""
     monkeypatch.setattr(data_file, "PIECE_BYTES", 1 << 14)
     paced: list[Any] = []
-    begin = data_file._Paced.__init__
-    monkeypatch.setattr(
-        data_file._Paced, "__init__", lambda p, file: paced.append(p) or begin(p, file)
-    )
+    begin = Paced.__init__
+    monkeypatch.setattr(Paced, "__init__", lambda p, *given: paced.append(p) or begin(p, *given))
     path, ahead = written(tmp_path / f"in{ending}", new_rows(20_000)), []
 
     def consume(pieces: Any, most: int) -> int:

@@ -75,13 +75,10 @@ def gather(
         batch, reason, run_id = record["batch"], record["reason"], entry.facts["run_id"]
         found.append(of_batch(name, batch, record["name"], reason, at, run_id, where))
     warned, looked = noted.get("warned", {}), noted.get("runs", [])
-    told_of = {e["run_id"] for e in entries if e["event"] == ROLLBACK}
-    told_of = told_of if "rollback" in declared.on else set()
     for run in sorted(runs, key=lambda r: r.at):
         if run.run_id in looked or run.at < noted["since"]:
             continue
-        if run.run_id in told_of:  # what its check says is the reason of the rollback
-            run = replace(run, gates=tuple(g for g in run.gates if g.gate != PREDECESSOR))
+        run = _without_its_reason(run, entries) if "rollback" in declared.on else run
         told, warned = of_run(name, run, warned, declared.on, where)
         found += told
         looked = [*looked, run.run_id][-MOST_RUNS:]
@@ -95,6 +92,13 @@ def gather(
     }
     new = set(outbox.put({e.key: messages(e, declared) for e in events}, {name: noted}, now))
     return [e for e in events if e.key in new], trouble
+
+
+def _without_its_reason(run: Ended, entries: list[dict[str, Any]]) -> Ended:
+    """It returns a run that rolled back without the check whose sentence is the reason of that."""
+    if run.run_id not in {e["run_id"] for e in entries if e["event"] == ROLLBACK}:
+        return run
+    return replace(run, gates=tuple(g for g in run.gates if g.gate != PREDECESSOR))
 
 
 def _went_worse(run: Ended) -> bool:
