@@ -40,6 +40,7 @@ OF_ENTRIES: dict[str, Happening] = {
 NOT_TOLD = ("beats_the_champion", "every_batch_is_accepted")
 SUMMARY = "every_gate_holds"  # production's: it says again what the gates said
 MONITORS = ("monitoring",)
+PREDECESSOR = "predecessor_is_not_better"  # where a rollback followed, that is told
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from ml_assets.digest import file_digest
 from ml_assets.errors import DatasetError, shortened
 from ml_assets.later import later
+from ml_assets.paced import Paced
 from ml_assets.problem import DatasetDeclaration
 from ml_assets.rows import as_frame, plain, plain_table
 
@@ -293,20 +294,20 @@ def _csv_pieces(
 
     with open(path, "rb") as raw:
         hashed = _Hashed(raw)
-        source: Any = pa.PythonFile(hashed, mode="r")
+        source: Any = hashed
         if path.suffix == ".gz":
-            source = pa.CompressedInputStream(source, "gzip")
-        names: list[str] = []
-        with _csv_troubles(path, declared, names):
+            source = pa.CompressedInputStream(pa.PythonFile(hashed, mode="r"), "gzip")
+        paced, names = Paced(source, PIECE_BYTES), list[str]()
+        with _csv_troubles(path, declared, names), contextlib.closing(paced):
             said = {n for n, c in declared.contract.columns.items() if c.type}
             codes = {n: pa.string() for n in _with_leading_zeros(path, declared) - said}
             options = _csv_options(declared, {**codes, **known}, misfit)
-            reader = pa.csv.open_csv(source, **options)
+            reader = pa.csv.open_csv(pa.PythonFile(paced, mode="r"), **options)
             names += reader.schema.names
             if any(pa.types.is_binary(f.type) for f in reader.schema):
                 raise DatasetError(_csv_trouble(path, declared, "invalid UTF8"))
             yield _tidy(reader.schema.empty_table(), declared)
-            for piece in _ahead(reader):
+            for piece in _ahead(paced.pieces(reader)):
                 yield _tidy(pa.Table.from_batches([piece]), declared)
         seen.digest = hashed.digest()
     if misfits:

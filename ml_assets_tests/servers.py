@@ -145,7 +145,12 @@ def object_store(address: str = LOOPBACK) -> Iterator[ObjectStore]:
 
 @contextlib.contextmanager
 def mlflow_server(
-    database: str, artifacts: str, address: str = LOOPBACK, **environment: str
+    database: str,
+    artifacts: str,
+    address: str = LOOPBACK,
+    port: int | None = None,
+    end: signal.Signals = signal.SIGTERM,
+    **environment: str,
 ) -> Iterator[str]:
     """It starts MLflow's tracking server, and returns its URL.
 
@@ -153,20 +158,24 @@ def mlflow_server(
         database: where it keeps runs and versions.
         artifacts: where it keeps models; clients send and fetch them through it.
         address: where it listens.
+        port: where it listens there; None for any that is free.
+        end: how it is ended.
         environment: what it needs to be told beside that.
     """
-    port = free_port()
+    port = port or free_port()
     words = [str(COMMANDS / "mlflow"), "server", "--host", address, "--port", str(port)]
     words += ["--backend-store-uri", database, "--artifacts-destination", artifacts]
     told = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with _process([*words, "--workers", "1"], **told, **environment):
+    with _process([*words, "--workers", "1"], end, **told, **environment):
         url = f"http://{address}:{port}"
         wait_for("MLflow's server", lambda: answers(f"{url}/health"), 120)
         yield url
 
 
 @contextlib.contextmanager
-def _process(words: list[str], **environment: str) -> Iterator[None]:
+def _process(
+    words: list[str], end: signal.Signals = signal.SIGTERM, **environment: str
+) -> Iterator[None]:
     """It runs a server as a group of processes, and ends the whole group."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
@@ -184,9 +193,9 @@ def _process(words: list[str], **environment: str) -> Iterator[None]:
             raise
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            end = time.monotonic() + 10
-            while process.poll() is None and time.monotonic() < end:
+                os.killpg(process.pid, end)
+            last = time.monotonic() + 10
+            while process.poll() is None and time.monotonic() < last:
                 time.sleep(0.1)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -19,7 +19,7 @@ from ml_assets.promotion import Promote, awaiting
 from ml_assets.resources import channel
 from ml_assets.resources.home import Home
 from ml_assets.resources.outbox import Message, Outbox
-from ml_assets.round.alert import deliver
+from ml_assets.round.alert import deliver, gather
 from ml_assets.round.alias import mend
 from ml_assets.round.override import override
 from ml_assets.round.rollback import roll_back
@@ -343,6 +343,42 @@ def test_each_event_of_the_list_is_received_once_by_mail_slack_and_webhook(
     broken = declared(dataset={"path": None, "loader": ".model.rows"}, **TOLD)
     assert not project.run(broken, "dataset").green
     assert happened() == ["run_failed"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("early", [False, True])
+def test_a_champion_that_went_back_by_itself_is_told_of_once_and_as_a_rollback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: Received, early: bool
+):
+    """Seen to fail: the check that found it was told of as well, as a gate that failed."""
+    from ml_assets_tests.test_monitoring import Life, moved, promoted, watched
+
+    monkeypatch.setenv("HOOK", hook.address)
+    with quickly():
+        arrive(rows(1500), tmp_path / "landing" / "first.csv")
+        life = Life(Project(tmp_path), watched())
+        promoted(life)
+        life.problem = life.problem.model_copy(
+            update={"alerts": declared(alerts={"webhook": "HOOK"}).alerts}
+        )
+        tick, later = teller(life.project, life.problem), moved(150, seed=4)
+        life.serve(later)
+        life.look()
+        life.label("later", later)
+        assert life.run(life.tick("new_data")).green
+        tick()
+        hook.messages.clear()
+        assert "predecessor_is_not_better" in life.look().failed_checks
+        if early:  # the ledger is looked at before the run has ended
+            box = Outbox(Home(tmp_path, tmp_path / ".ml_assets").alerts)
+            gather(life.project.stores, box, life.problem, [], WHERE, time.time())
+        tick()
+        tick()
+
+    told = [m for m in hook.messages if m["event"] != "drift"]
+    assert [m["event"] for m in told] == ["rollback"]
+    assert told[0]["sentence"].startswith("The one before did better. Look 3 of 4: version 1")
+    assert told[0]["facts"]["actor"] == "monitoring"
 
 
 @pytest.mark.slow

@@ -661,6 +661,27 @@ def test_two_files_with_the_same_bad_bytes_are_two_in_quarantine(zone):
     assert zone.states() == {"2.csv": "awaits", "3.csv": "replaced"}
 
 
+def test_a_refused_file_that_was_taken_away_is_told_as_gone(zone):
+    """Seen to fail: it was told to await a decision for ever, and nobody could make one."""
+    zone.put("1.csv", batch(1))
+    for name in ("2.csv", "3.csv"):
+        zone.put_bytes(name, NO_TARGET)
+    zone.run()
+    zone.put("3.csv", batch(3))
+    zone.accepts()
+    for name in ("2.csv", "3.csv"):  # a corrected file that goes later stays a corrected one
+        (zone.root / "landing" / name).unlink()
+    made = make_quarantine(zone.round(), zone.run().arrived)
+    assert zone.states() == {"2.csv": "gone", "3.csv": "replaced"}
+    assert made.verdict.passed
+    with pytest.raises(PromotionRefused, match=r"2\.csv.* put it back"):
+        zone.release("2.csv")
+
+    zone.put_bytes("2.csv", NO_TARGET)
+    zone.run()
+    assert zone.states()["2.csv"] == "awaits"
+
+
 # ----------------------------------------------------------------------------------- a release
 
 

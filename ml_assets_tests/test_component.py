@@ -128,6 +128,10 @@ attributes:
     challenger: 12m
     production_model: 13m
     predictions: 14m
+    canary: 15m
+    monitoring: 16m
+    rollback_decision: 17m
+    retrain_decision: 18m
   resources:
     cpu: 4
     memory: 8Gi
@@ -585,6 +589,10 @@ WRONG: list[tuple[str, str, str, list[str]]] = [
     ("LimitsDeclaration.challenger", "challenger: 12m", "challenger: 0m", ["greater than 0"]),
     ("LimitsDeclaration.production_model", "production_model: 13m", "production_model: 13w", ["is no duration"]),
     ("LimitsDeclaration.predictions", "predictions: 14m", "predictions: soon", ["is no duration"]),
+    ("LimitsDeclaration.canary", "canary: 15m", "canary: soon", ["is no duration"]),
+    ("LimitsDeclaration.monitoring", "monitoring: 16m", "monitoring: 0m", ["greater than 0"]),
+    ("LimitsDeclaration.rollback_decision", "rollback_decision: 17m", "rollback_decision: no", ["is no duration"]),
+    ("LimitsDeclaration.retrain_decision", "retrain_decision: 18m", "retrain_decision: 18x", ["is no duration"]),
     ("Problem.alerts", "alerts: {email: [team@example.com], slack: SLACK, webhook: HOOK, on: [drift]}", "alerts: {on: [drift]}", ["nobody is told"]),
     ("AlertsDeclaration.email", "team@example.com", "anybody", ["`anybody` is no e-mail address"]),
     ("AlertsDeclaration.slack", "slack: SLACK", "slack: https://hooks.slack.com/x", ["is a secret"]),

@@ -226,3 +226,21 @@ def test_automation_leaves_to_data_and_clock_only_the_dataset(project: Project):
     assert definitions.resolve_sensor_def("demo_new_data").job_name == "demo_dataset"
     keys = definitions.resolve_job_def("demo_dataset").asset_layer.executable_asset_keys
     assert {k.to_user_string() for k in keys} == {"demo/dataset"}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"retrain": {"cool_down": "6h"}}, "would not heed `cool_down`"),
+        ({"retrain": {"most_runs": {"runs": 7, "per": "7d"}}}, "would not heed `most_runs`"),
+        ({"retrain": {"on_new_data": {"min_new_rows": 100}}}, "before `min_new_rows`"),
+        ({"retrain": {"on_new_data": False}, "monitoring": {}}, "also with `on_new_data: false`"),
+    ],
+)
+def test_automation_is_refused_beside_what_it_would_not_heed(given: dict[str, Any], told: str):
+    """Seen to fail: each arrival was trained on at once, whatever cool-down and budget said."""
+    assert declared(**given)
+    with pytest.raises(ValueError, match=told):
+        declared(**{**given, "retrain": {**given["retrain"], "automation": True}})
+    # what is brought in by hand or by clock alone goes on at once, as asked for
+    assert declared(retrain={"automation": True, "on_new_data": False})

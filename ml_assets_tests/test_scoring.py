@@ -1,6 +1,9 @@
 """Scoring: rows become predictions in their order, and wrong rows keep their place and say why."""
 
 import gzip
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,10 @@ from sklearn.preprocessing import OneHotEncoder
 
 from ml_assets import data_file, scoring
 from ml_assets.errors import DatasetError
+from ml_assets.paced import Paced
 from ml_assets.scoring import Scorer, fitted_in, said_of, score_file
 from ml_assets_tests.conftest import dataset, table
+from ml_assets_tests.e2e.served import CHECKOUT
 
 AT = "2026-11-24T12:00:00Z"
 COLUMNS = {
@@ -248,3 +253,62 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.
     assert (scored.rows, [line for line, _ in scored.wrong]) == (2000, [1992])
     with gzip.open(tmp_path / "o.csv.gz", "rt") as file:
         assert sum(1 for _ in file) == 2001
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from ml_assets import data_file, scoring
+from ml_assets_tests.test_scoring import AT, scorer
+data_file.PIECE_BYTES = 1 << 21
+scoring.score_file(scorer(), Path(sys.argv[1]), Path(sys.argv[2]), AT)
+peak = next(x for x in open("/proc/self/status") if x.startswith("VmHWM"))
+print(int(peak.split()[1]) / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz"])
+def test_peak_memory_is_that_of_a_few_pieces_however_many_rows(tmp_path: Path, ending: str):
+    """Seen to fail: Arrow reads 32 pieces ahead of who takes them, a gigabyte of a large csv."""
+
+    def peak(times: int) -> float:
+        path = tmp_path / f"{times}{ending}"
+        header, _, body = new_rows(20_000).to_csv(index=False).partition("\n")
+        text = (f"{header}\n" + body * times).encode()
+        path.write_bytes(gzip.compress(text, 1) if ending == ".csv.gz" else text)
+        words = [sys.executable, "-c", PEAK, str(path), str(tmp_path / "out.csv")]
+        done = subprocess.run(words, check=True, capture_output=True, text=True, cwd=CHECKOUT)
+        return float(done.stdout)
+
+    few, many = peak(25), peak(100)  # megabytes, of files of some 30 and 120
+
+    assert many - few < 30, (few, many)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz"])
+def test_a_csv_is_read_only_a_few_pieces_ahead_of_who_takes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+):
+    """Also where whoever takes them stops in the middle: nobody waits for ever."""
+    monkeypatch.setattr(data_file, "PIECE_BYTES", 1 << 14)
+    paced: list[Any] = []
+    begin = Paced.__init__
+    monkeypatch.setattr(Paced, "__init__", lambda p, *given: paced.append(p) or begin(p, *given))
+    path, ahead = written(tmp_path / f"in{ending}", new_rows(20_000)), []
+
+    def consume(pieces: Any, most: int) -> int:
+        count = 0
+        for count, _ in enumerate(pieces, 1):
+            time.sleep(0.005)
+            ahead.append(paced[-1].given / data_file.PIECE_BYTES - paced[-1].taken)
+            if count == most:
+                break
+        return count
+
+    declared = scorer().declared
+    whole, _ = data_file.read_through(path, declared, {}, lambda p: consume(p, 0))
+
+    assert whole > 40
+    assert max(ahead) <= 7
+    data_file.read_through(path, declared, {}, lambda p: consume(p, 3))

@@ -192,3 +192,55 @@ def test_a_step_over_its_limit_is_red_and_not_tried_again(
     assert tries_of(run, "demo__dataset") == 1
     failed = [e for e in run.result.all_events if e.event_type_value == "STEP_FAILURE"]
     assert "`limits.dataset`" in json.dumps(failed[0].step_failure_data.error.to_string())
+
+
+AFTER_DEPLOYMENT = ("predictions", "canary", "monitoring", "rollback_decision", "retrain_decision")
+
+
+@pytest.mark.parametrize("noun", AFTER_DEPLOYMENT)
+def test_a_step_of_after_deployment_is_tried_again_and_limited_as_others(
+    project: Project, monkeypatch: pytest.MonkeyPatch, noun: str
+):
+    """Seen to fail: a killed look at live rows was not tried again, and no limit could be declared."""
+    problem = declared(
+        promotion={"mode": "canary"},
+        monitoring={},
+        predictions={"path": "inbox/*.csv", "output": "scored"},
+        limits={noun: "5m"},
+    )
+    definitions = project.definitions(problem)
+    key = dg.AssetKey(["demo", noun])
+    [step] = [a for a in definitions.assets or [] if key in a.keys]  # type: ignore[union-attr]
+
+    assert step.op.retry_policy is not None
+    assert step.op.retry_policy.max_retries == steps.MOST_RETRIES
+    assert step.op.pool is None  # it waits for no fit of two hours
+    assert problem.limits.of(noun) == 300
+
+
+def test_a_decision_whether_to_retrain_is_tried_again_and_keeps_its_limit(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    from ml_assets.round import retraining
+
+    seen: list[int] = []
+
+    def slow(*_: Any) -> Any:
+        seen.append(1)
+        if len(seen) < 3:
+            raise LOCKED
+        time.sleep(20)
+
+    monkeypatch.setattr(retraining, "make_retraining", slow)
+    problem = declared(monitoring={}, limits={"retrain_decision": "1s"})
+    job = project.definitions(problem).resolve_job_def("demo_monitoring")
+    result = job.execute_in_process(
+        instance=project.instance,
+        asset_selection=[dg.AssetKey(["demo", "retrain_decision"])],
+        raise_on_error=False,
+    )
+
+    assert not result.success
+    assert len(seen) == 3
+    [failed] = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
+    assert "limits.retrain_decision" in str(failed.step_failure_data.error)

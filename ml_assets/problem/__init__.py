@@ -252,6 +252,14 @@ class Problem(Declaration):
                 "promotion: a canary is judged by live rows, whose labels are found by key, and the "
                 "dataset declares no `key`"
             )
+        watched = self.watched() is not None
+        if self.retrain.automation and watched and self.retrain.on_new_data is not True:
+            raise ValueError(
+                "retrain: live rows are watched, so what arrives is brought in at once, and "
+                "`automation: true` would go on with all of it: before `min_new_rows`, `cool_down` and "
+                "`most_runs` allow a run, and also with `on_new_data: false`. Leave out `automation`, or "
+                "declare `on_new_data: true`"
+            )
         if isinstance(self.threshold, float) and not 0 < self.threshold < 1:
             raise ValueError(f"threshold is {self.threshold:g}; it lies between 0 and 1")
         return self

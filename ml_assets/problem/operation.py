@@ -133,6 +133,16 @@ class RetrainDeclaration(Declaration):
         "changed and its blocking checks passed.",
     )
 
+    @model_validator(mode="after")
+    def _automation_waits_for_nothing(self) -> "RetrainDeclaration":
+        told = sorted({"cool_down", "most_runs"} & self.model_fields_set)
+        if self.automation and told:
+            raise ValueError(
+                f"`automation: true` goes on as soon as the dataset changed, and would not heed "
+                f"`{'`, `'.join(told)}`. Leave out `automation`, or what it would not heed"
+            )
+        return self
+
     @property
     def drift_rule(self) -> DriftRule | None:
         """How much drift starts a run; None for any."""
@@ -178,6 +188,18 @@ class LimitsDeclaration(Declaration):
     )
     predictions: Duration | None = Field(
         None, description="Scoring the files that arrived.", examples=["1h"]
+    )
+    canary: Duration | None = Field(
+        None, description="Looking at the canary, and what follows.", examples=["30m"]
+    )
+    monitoring: Duration | None = Field(
+        None, description="Looking at the live rows.", examples=["30m"]
+    )
+    rollback_decision: Duration | None = Field(
+        None, description="A fresh champion against its predecessor.", examples=["30m"]
+    )
+    retrain_decision: Duration | None = Field(
+        None, description="Whether a run starts by itself.", examples=["5m"]
     )
 
     def of(self, noun: str) -> float | None:

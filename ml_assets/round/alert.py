@@ -1,12 +1,14 @@
 """Alerts of a problem: gathered from runs, ledger and quarantine, put into the outbox, sent."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
-from ml_assets.alert import Ended, Event, Where, of_batch, of_entry, of_run
+from ml_assets.alert import PREDECESSOR, Ended, Event, Where, of_batch, of_entry, of_run
 from ml_assets.digest import digest_of
 from ml_assets.errors import AlertFailed, PromotionRefused
 from ml_assets.problem import AlertsDeclaration, Problem
+from ml_assets.resources.ledger import ROLLBACK
 from ml_assets.resources.outbox import Message, Outbox
 from ml_assets.resources.stores import Stores
 from ml_assets.round.quarantine import RECORD
@@ -54,12 +56,13 @@ def gather(
     """
     declared = problem.alerts
     assert declared is not None
-    name, trouble = problem.name, ""
+    name, trouble, runs = problem.name, "", list(runs)
     noted = outbox.mark(name) or {"since": now - FIRST_LOOK, "ledger": 0, "batches": 0.0}
     entries: list[dict[str, Any]] = []
     mark = list(stores.ledger.mark(name) or ())
     try:
-        if mark != noted.get("mark"):  # most of the time nothing was decided
+        # most of the time nothing was decided
+        if mark != noted.get("mark") or any(_went_worse(run) for run in runs):
             entries = stores.ledger.entries(name)
     except PromotionRefused as error:
         trouble, mark = str(error), noted.get("mark", [])
@@ -75,6 +78,7 @@ def gather(
     for run in sorted(runs, key=lambda r: r.at):
         if run.run_id in looked or run.at < noted["since"]:
             continue
+        run = _without_its_reason(run, entries) if "rollback" in declared.on else run
         told, warned = of_run(name, run, warned, declared.on, where)
         found += told
         looked = [*looked, run.run_id][-MOST_RUNS:]
@@ -88,6 +92,18 @@ def gather(
     }
     new = set(outbox.put({e.key: messages(e, declared) for e in events}, {name: noted}, now))
     return [e for e in events if e.key in new], trouble
+
+
+def _without_its_reason(run: Ended, entries: list[dict[str, Any]]) -> Ended:
+    """It returns a run that rolled back without the check whose sentence is the reason of that."""
+    if run.run_id not in {e["run_id"] for e in entries if e["event"] == ROLLBACK}:
+        return run
+    return replace(run, gates=tuple(g for g in run.gates if g.gate != PREDECESSOR))
+
+
+def _went_worse(run: Ended) -> bool:
+    """It says whether a run found that a fresh champion does worse than its predecessor."""
+    return any(g.gate == PREDECESSOR and not g.passed for g in run.gates)
 
 
 def deliver(

@@ -119,6 +119,7 @@ def many_files(round_: Round, table: Table) -> Arrived:
             quarantine.keep(round_, name, digest_of(name, why), why, None)
     for arrival in found.arrived:
         desk.receive(arrival)
+    known.gone({*(a.name for a in found.arrived), *found.refused, *found.waiting})
     wanted = known.wanted()
     # a batch that another one replaced in the same round comes in no more
     batches = [

@@ -85,6 +85,12 @@ class Known:
         self.files[name] = {"mark": "", "fate": "refused", "digest": digest, "contract": ""}
         return news
 
+    def gone(self, there: set[str]) -> None:
+        """It notes which refused files were taken away: nobody need decide about them."""
+        for name, seen in self.files.items():
+            if seen["fate"] == "refused" and name not in there:
+                self.files[name] = {**seen, "fate": "gone"}
+
     def same(self, name: str, digest: str) -> str | None:
         """It returns the name of another file that stands for the same bytes, or None."""
         short = digest[:NAMED]

@@ -58,7 +58,7 @@ class Quarantined:
         at: when, in seconds since 1970.
         readable: whether it has rows that could be released.
         breached: the enforced rules that it breaches, as `column rule`.
-        state: awaits, released, or replaced.
+        state: awaits, released, replaced, or gone: taken away from the landing zone.
         kept: where its bytes are; None for what could not be read.
         run_id: the Dagster run that refused it.
     """
@@ -91,6 +91,8 @@ def quarantined(round_: Round, now: dict[str, dict[str, Any]]) -> list[Quarantin
         state = "awaits"
         if replaced:
             state = "released" if seen["digest"][:NAMED] == batch else "replaced"
+        elif seen.get("fate") == "gone":
+            state = "gone"
         elif batch in free:
             state = "released"
         kept = next(entry.path.glob("kept*"), None)
@@ -110,6 +112,10 @@ def release(round_: Round, batch: str, why: str, now: dict[str, dict[str, Any]])
         raise PromotionRefused("A release needs a reason: --why TEXT.")
     found = [q for q in quarantined(round_, now) if q.batch.startswith(batch) or q.name == batch]
     waits = [q for q in found if q.state == "awaits"]
+    if not waits and found and found[0].state == "gone":
+        raise PromotionRefused(
+            f"{found[0].name} is not in the landing zone any more: put it back, and it is looked at again."
+        )
     if len(waits) != 1:
         names = shortened(f"{q.name} ({q.batch[:12]})" for q in quarantined(round_, now))
         several = f"{len(waits)} batches `{batch}` await" if waits else f"No batch `{batch}` awaits"

@@ -11,7 +11,7 @@ from ml_assets.components.ml_problem import checks
 from ml_assets.components.ml_problem.assets import common, key_of, round_of
 from ml_assets.components.ml_problem.decisions import changed
 from ml_assets.components.ml_problem.sensor import request
-from ml_assets.components.ml_problem.step import careful
+from ml_assets.components.ml_problem.step import careful, retried
 from ml_assets.digest import digest_of
 from ml_assets.errors import MLAssetsError
 from ml_assets.problem import Problem
@@ -50,6 +50,7 @@ def _asset(problem: Problem, folder: Path | None, key: dg.AssetKey) -> dg.Assets
         output_required=False,
         check_specs=[checks.spec(key, name, "warn") for name in CHECKS],
         **common(problem, {"scikitlearn", "mlflow"}, follows=False),
+        **retried(),
     )
     @careful(problem, "canary")
     def canary(

@@ -131,7 +131,8 @@ def of_quarantine(made: QuarantineMade) -> dict[str, Any]:
         for q in made.batches[:MOST_CELLS]
     ]
     counted = {
-        s: sum(q.state == s for q in made.batches) for s in ("awaits", "released", "replaced")
+        s: sum(q.state == s for q in made.batches)
+        for s in ("awaits", "released", "replaced", "gone")
     }
     # Dagster draws a Markdown of some length only after a click: the last few are short
     latest = [(q.name, q.state, q.reason[:MOST_SHOWN_AT_ONCE]) for q in made.batches[:3]]

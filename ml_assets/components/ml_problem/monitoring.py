@@ -11,7 +11,7 @@ import dagster as dg
 from ml_assets.components.ml_problem import checks
 from ml_assets.components.ml_problem.assets import common, key_of, round_of
 from ml_assets.components.ml_problem.decisions import changed
-from ml_assets.components.ml_problem.step import careful
+from ml_assets.components.ml_problem.step import careful, retried
 from ml_assets.digest import digest_of
 from ml_assets.errors import MLAssetsError
 from ml_assets.problem import Problem
@@ -74,6 +74,7 @@ def _monitoring(problem: Problem, folder: Path | None) -> dg.AssetsDefinition:
         code_version=digest_of(problem.watched(), problem.retrain.on_drift),
         check_specs=[checks.spec(key, name, "warn") for name in CLAIMS],
         **common(problem, {"scikitlearn"}, follows=False),
+        **retried(),
     )
     @careful(problem, "monitoring")
     def monitoring(
@@ -144,6 +145,7 @@ def _rollback_decision(problem: Problem, folder: Path | None) -> dg.AssetsDefini
         code_version=digest_of(problem.watched(), problem.promotion.mode),
         check_specs=[checks.spec(key, PREDECESSOR, "warn")],
         **common(problem, {"scikitlearn"}, follows=False),
+        **retried(),
     )
     @careful(problem, "rollback_decision")
     def rollback_decision(
@@ -170,16 +172,18 @@ def _retrain_decision(problem: Problem) -> dg.AssetsDefinition:
         f"`{problem.name}_retrain` asks the same every half a minute, and starts it.",
         code_version=digest_of(problem.retrain),
         **common(problem, {"python"}, follows=False),
+        **retried(),
     )
+    @careful(problem, "retrain_decision")
     def retrain_decision(
         context: dg.AssetExecutionContext, ml_assets: dg.ResourceParam[Stores]
-    ) -> dg.MaterializeResult:
+    ) -> Iterator[Any]:
         from ml_assets.round.retraining import make_retraining
 
         runs = past_runs(context.instance, problem.name)
         made = make_retraining(problem, ml_assets, runs, time.time())
         context.log.info(f"{type(made.decision).__name__}: {made.decision.reason}")
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={
                 "decision": type(made.decision).__name__.lower(),
                 "reason": made.decision.reason,

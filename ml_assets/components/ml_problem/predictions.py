@@ -10,7 +10,7 @@ import dagster as dg
 from ml_assets.components.ml_problem import checks
 from ml_assets.components.ml_problem.assets import common, key_of, round_of
 from ml_assets.components.ml_problem.sensor import request
-from ml_assets.components.ml_problem.step import careful
+from ml_assets.components.ml_problem.step import careful, retried
 from ml_assets.digest import digest_of
 from ml_assets.errors import MLAssetsError
 from ml_assets.problem import Problem
@@ -51,6 +51,7 @@ def _asset(problem: Problem, folder: Path | None, key: dg.AssetKey) -> dg.Assets
             for name in ("every_input_is_scored", "every_row_is_scored")
         ],
         **common(problem, {declared.format.split(".")[0]}, follows=False),
+        **retried(),
     )
     @careful(problem, "predictions")
     def predictions(

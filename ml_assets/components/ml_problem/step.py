@@ -35,7 +35,12 @@ def stepping(problem: Problem) -> dict[str, Any]:
     policy is what Dagster follows when a step's process was killed; everything that is raised
     goes through `careful` first.
     """
-    return {"pool": problem.name, "retry_policy": _POLICY}
+    return {"pool": problem.name, **retried()}
+
+
+def retried() -> dict[str, Any]:
+    """It returns what the steps of after deployment are declared with: they wait for no turn."""
+    return {"retry_policy": _POLICY}
 
 
 def careful(problem: Problem, noun: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
