@@ -1,5 +1,7 @@
 """A handful of plain builders for tests; every test without the mark `slow` is `fast`."""
 
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.fast)
+
+
+@pytest.fixture(autouse=True)
+def _own_tracking_uri() -> Iterator[None]:
+    """It takes back what a test let MLFLOW_TRACKING_URI be: MLflow sets it, and later tests inherit it."""
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if given is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = given
 
 
 def dataset(**given: Any) -> DatasetDeclaration:

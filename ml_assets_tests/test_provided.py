@@ -21,6 +21,7 @@ from ml_assets.problem import CandidateDeclaration, parts_of
 from ml_assets.provided import locate_part, part, provided
 from ml_assets.round.reproduction import reproduce
 from ml_assets_tests.conftest import problem, table
+from ml_assets_tests.e2e.served import clean_environment
 from ml_assets_tests.problems import Project, declared, quickly, rows
 
 ROOT = Path(__file__).parent.parent
@@ -245,7 +246,6 @@ class Shop:
         file.write_text(yaml.safe_dump({**said, "attributes": attributes}))
 
     def __call__(self, *words: str) -> tuple[int, Any, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("ML_ASSETS", "DAGSTER"))}
         paths = {
             "PYTHONPATH": f"{ROOT}{os.pathsep}{self.installed}",
             "ML_ASSETS_HOME": str(self.root / "state"),
@@ -253,7 +253,7 @@ class Shop:
         }
         done = subprocess.run(
             [sys.executable, "-m", "ml_assets.command", *words, "--json"],
-            env={**kept, **paths},
+            env=clean_environment(**paths),
             cwd=self.root,
             capture_output=True,
             text=True,
