@@ -7,8 +7,8 @@ and however often it was interrupted.
 
 from __future__ import annotations
 
-import os
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -225,8 +225,7 @@ def _study(file: Path, greater: bool, batch: int, wanted: int) -> Any:
     trials, done = study.get_trials(), [t for t in study.get_trials() if _is_finished(t)]
     whole = len(done) if len(done) >= wanted else len(done) // batch * batch
     if len(trials) > whole:
-        aside = file.with_name(f".{file.name}.{os.getpid()}")
-        aside.unlink(missing_ok=True)
+        aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
         _opened(aside, greater).add_trials(done[:whole])
         aside.replace(file)
         study = _opened(file, greater)
