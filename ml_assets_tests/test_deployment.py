@@ -20,7 +20,17 @@ from dagster_k8s.models import k8s_snake_case_dict
 from kubernetes import client
 
 from ml_assets import definitions
-from ml_assets.components.ml_problem.engine import ENGINE, KUBERNETES, MULTIPROCESS, executor_for
+from ml_assets.components.ml_problem.engine import (
+    CLUSTER,
+    ENGINE,
+    KUBERNETES,
+    MULTIPROCESS,
+    OF_A_POD,
+    OF_A_RAY_JOB,
+    RAY,
+    executor_for,
+    sized,
+)
 from ml_assets.errors import DeclarationError
 from ml_assets_tests import servers
 from ml_assets_tests.conftest import problem
@@ -138,12 +148,15 @@ def test_sizes_change_nothing_of_what_is_learned() -> None:
         ("", {"run": "5h"}, "in_process"),
         (MULTIPROCESS, {}, "multiprocess"),
         (KUBERNETES, {}, "k8s"),
+        (RAY, {}, "ray"),
+        (RAY, {"candidate": "5m"}, "ray"),
     ],
 )
 def test_the_engine_is_chosen_by_configuration(
     monkeypatch: pytest.MonkeyPatch, chosen: str, limits: dict[str, str], name: str
 ) -> None:
     monkeypatch.setenv(ENGINE, chosen)
+    monkeypatch.setenv(CLUSTER, "http://head:8265")
     assert executor_for([problem(limits=limits)]).name == name
 
 
@@ -151,6 +164,53 @@ def test_an_unknown_engine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENGINE, "kubernets")
     with pytest.raises(DeclarationError, match="Did you mean `kubernetes`"):
         executor_for([problem()])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "package", "said"),
+    [
+        (RAY, None, "needs RAY_ADDRESS: .*http://head:8265"),
+        (RAY, "dagster_ray", r"pip install 'ml_assets\[ray\]'"),
+        (KUBERNETES, "dagster_k8s", r"pip install 'ml_assets\[kubernetes\]'"),
+    ],
+)
+def test_an_engine_that_lacks_something_says_what(
+    monkeypatch: pytest.MonkeyPatch, chosen: str, package: str | None, said: str
+) -> None:
+    monkeypatch.setenv(ENGINE, chosen)
+    monkeypatch.delenv(CLUSTER, raising=False)
+    if package:
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(DeclarationError, match=said):
+        executor_for([problem()])
+
+
+def test_steps_alone_are_sized_on_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An executor's size would win over theirs, and a job that asks for no core goes to the head."""
+    two = problem(
+        candidates={"linear": {}, "random_forest": {}},
+        resources={"candidates": {"random_forest": {"cpu": "1500m", "memory": "2Gi"}}},
+    )
+    assert OF_A_RAY_JOB not in sized(two, "random_forest")
+    monkeypatch.setenv(ENGINE, RAY)
+    monkeypatch.setenv(CLUSTER, "http://head:8265")
+    assert sized(two, "linear") == {OF_A_RAY_JOB: {"num_cpus": 1.0}}
+    assert sized(two, "random_forest")[OF_A_RAY_JOB] == {"num_cpus": 1.5, "memory": 2 * 1024**3}
+    assert OF_A_POD in sized(two, "random_forest")
+
+
+def test_what_a_job_on_ray_is_told_has_no_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ray shows to whoever asks what its jobs were told."""
+    monkeypatch.setenv(ENGINE, RAY)
+    monkeypatch.setenv(CLUSTER, "http://head:8265")
+    monkeypatch.setenv("ML_ASSETS_ROOT", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://somebody:secret@mlflow.example.com")
+    told = repr(executor_for([problem()]).config_schema.default_value)
+    assert "MLFLOW_TRACKING_URI=https://mlflow.example.com" in told
+    assert f"ML_ASSETS_ROOT={tmp_path}" in told
+    assert "secret" not in told and "somebody" not in told
 
 
 # ------------------------------------------------------------------------ compose, Dockerfile

@@ -65,6 +65,17 @@ def test_a_team_may_keep_its_problems_elsewhere(tmp_path, monkeypatch):
     assert problems_folder(tmp_path) == tmp_path / "ours"
 
 
+def test_a_process_elsewhere_is_told_where_its_project_is(tmp_path, monkeypatch):
+    """A step on another machine starts in a folder of the cluster's own."""
+    (tmp_path / "workspace.yaml").touch()
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert find_root() == tmp_path
+    monkeypatch.setenv("ML_ASSETS_ROOT", str(tmp_path / "told"))
+    assert find_root() == tmp_path / "told"
+    assert find_root(tmp_path / "other") == tmp_path  # who asks for a folder's is given that
+
+
 def test_the_stores_of_a_home_are_opened_once_and_lie_in_it(tmp_path):
     home = Home(tmp_path, tmp_path / "state")
     stores = open_stores(home)
