@@ -207,7 +207,7 @@ def test_what_a_job_on_ray_is_told_has_no_password(
     monkeypatch.setenv(CLUSTER, "http://head:8265")
     monkeypatch.setenv("ML_ASSETS_ROOT", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://somebody:secret@mlflow.example.com")
-    told = repr(executor_for([problem()]).config_schema.default_value)
+    told = repr(executor_for([problem()]).config_schema.resolve_config({}).value)
     assert "MLFLOW_TRACKING_URI=https://mlflow.example.com" in told
     assert f"ML_ASSETS_ROOT={tmp_path}" in told
     assert "secret" not in told and "somebody" not in told
