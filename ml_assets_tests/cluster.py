@@ -65,6 +65,10 @@ class Machine:
         assert done.returncode == 0, (words, done.stdout[-2000:], done.stderr[-2000:])
         return done.stdout
 
+    def told(self) -> str:
+        """It returns the last words of the jobs that Ray ran there."""
+        return self.run("sh", "-c", "tail -n 60 /tmp/ray/session_latest/logs/job-driver-*; true")
+
     def dies(self) -> None:
         """The power goes off."""
         self.holder.kill()
@@ -160,6 +164,11 @@ class Cluster:
             alive = [n for n in nodes if n.get("raylet", {}).get("state") == "ALIVE"]
             return len(alive) - 1
         return 0
+
+    def told(self) -> str:
+        """It returns the last words of all jobs, for whoever looks for a reason."""
+        living = [m for m in (self.head, *self.workers) if m.holder.poll() is None]
+        return "\n".join(f"{m.name}:\n{m.told()}" for m in living)
 
     def start(self, **environment: str) -> None:
         """It starts Ray on all machines: what is told to them, their steps are told.

@@ -88,6 +88,11 @@ class World:
         """It returns what was decided of a problem."""
         return decisions(self.root, problem)
 
+    def succeeded(self, run: str) -> None:
+        """It waits for the end of a run, which is to be good."""
+        status = self.ui.ended(run)["status"]
+        assert status == "SUCCESS", f"{self.ui.log.read_text()[-5000:]}\n{self.cluster.told()}"
+
     def events(self, run: str, kind: str) -> list[dict[str, Any]]:
         """It returns a run's events of a kind."""
         found = self.ui.ask(EVENTS, run=run)["logsForRun"]["events"]
@@ -156,7 +161,7 @@ def test_candidates_are_fitted_on_several_machines(
 ) -> None:
     """The champion is the one that a single machine finds."""
     run = world.ui.launch(SHIPPED)
-    assert world.ui.ended(run)["status"] == "SUCCESS", world.ui.log.read_text()[-5000:]
+    world.succeeded(run)
     nodes = world.nodes(run)
     assert len(nodes) == 5 and set(nodes.values()) == {"worker-1", "worker-2"}, nodes
     (promotion,) = world.decisions(SHIPPED)
@@ -176,7 +181,7 @@ def test_a_machine_that_dies_in_mid_fit_costs_a_retry_and_no_more(
     worker.dies()
     wait_for("a fit elsewhere", lambda: [f.name for f in held.iterdir() if f.name != name], 240)
     shutil.rmtree(held)
-    assert world.ui.ended(run)["status"] == "SUCCESS", world.ui.log.read_text()[-5000:]
+    world.succeeded(run)
     patient = f"{OPEN}__candidate__patient"
     again = world.events(run, "ExecutionStepUpForRetryEvent")
     assert patient in [e["stepKey"] for e in again]

@@ -66,7 +66,7 @@ class World:
         """It starts MLflow's server, and kills it."""
         database = f"sqlite:///{self.root / 'server.db'}"
         artifacts = str(self.root / "artifacts")
-        with servers.mlflow_server(database, artifacts, self.port, signal.SIGKILL):
+        with servers.mlflow_server(database, artifacts, port=self.port, end=signal.SIGKILL):
             yield
 
     @contextlib.contextmanager
