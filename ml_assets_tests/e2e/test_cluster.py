@@ -1,5 +1,6 @@
 """Steps on a Ray cluster of several machines, by configuration alone."""
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,10 +89,14 @@ class World:
         """It returns what was decided of a problem."""
         return decisions(self.root, problem)
 
-    def succeeded(self, run: str) -> None:
-        """It waits for the end of a run, which is to be good."""
-        status = self.ui.ended(run)["status"]
-        assert status == "SUCCESS", f"{self.ui.log.read_text()[-5000:]}\n{self.cluster.told()}"
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """What fails inside shows what the servers and the machines said."""
+        try:
+            yield
+        except AssertionError as error:
+            said = f"{self.ui.log.read_text()[-5000:]}\n{self.cluster.told()}"
+            raise AssertionError(f"{error}\n{said}") from error
 
     def events(self, run: str, kind: str) -> list[dict[str, Any]]:
         """It returns a run's events of a kind."""
@@ -160,8 +165,9 @@ def test_candidates_are_fitted_on_several_machines(
     alone: dict[str, dict[str, Any]], world: World
 ) -> None:
     """The champion is the one that a single machine finds."""
-    run = world.ui.launch(SHIPPED)
-    world.succeeded(run)
+    with world.explained():
+        run = world.ui.launch(SHIPPED)
+        assert world.ui.ended(run)["status"] == "SUCCESS"
     nodes = world.nodes(run)
     assert len(nodes) == 5 and set(nodes.values()) == {"worker-1", "worker-2"}, nodes
     (promotion,) = world.decisions(SHIPPED)
@@ -175,13 +181,14 @@ def test_a_machine_that_dies_in_mid_fit_costs_a_retry_and_no_more(
 ) -> None:
     held = world.root / "held"
     held.mkdir()
-    run = world.ui.launch(OPEN)
-    name = wait_for("a fit", lambda: [f.name for f in held.iterdir()], 240)[0]
-    worker = next(w for w in world.cluster.workers if w.name == name)
-    worker.dies()
-    wait_for("a fit elsewhere", lambda: [f.name for f in held.iterdir() if f.name != name], 240)
-    shutil.rmtree(held)
-    world.succeeded(run)
+    with world.explained():
+        run = world.ui.launch(OPEN)
+        name = wait_for("a fit", lambda: [f.name for f in held.iterdir()], 240)[0]
+        worker = next(w for w in world.cluster.workers if w.name == name)
+        worker.dies()
+        wait_for("a fit elsewhere", lambda: [f.name for f in held.iterdir() if f.name != name], 240)
+        shutil.rmtree(held)
+        assert world.ui.ended(run)["status"] == "SUCCESS"
     patient = f"{OPEN}__candidate__patient"
     again = world.events(run, "ExecutionStepUpForRetryEvent")
     assert patient in [e["stepKey"] for e in again]
