@@ -46,7 +46,6 @@ attributes:
 """
 CHAMPIONS = """
 import sys
-sys.path.remove("")  # the project's own folder of this name would come first
 from ml_assets.command import main
 for name in sys.argv[1:]:
     try:
