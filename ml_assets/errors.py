@@ -9,6 +9,7 @@
     ├── ModelRefused          a stored model that is not what its record says, or not trusted
     ├── Damaged               something that was kept and is not what was written
     ├── RegistryAway          MLflow gave no answer; another try may succeed
+    ├── StoreAway             the shared database or object store gave no answer; another try may succeed
     ├── NotMaterialized       an asset that is needed first, or that another version made stale
     ├── PromotionRefused      production was asked to change in a way that a law forbids
     ├── TimeLimitExceeded     what took longer than its limit
@@ -51,6 +52,10 @@ class Damaged(MLAssetsError):
 
 class RegistryAway(MLAssetsError):
     """MLflow gave no answer: another try may succeed."""
+
+
+class StoreAway(MLAssetsError):
+    """The shared database or object store gave no answer: another try may succeed."""
 
 
 class NotMaterialized(MLAssetsError):
@@ -121,6 +126,7 @@ _OF_CONNECTIONS = {
 _OF_DATABASES = {
     "mlflow.exceptions.MlflowException",
     "psycopg.OperationalError",
+    "psycopg2.InterfaceError",
     "psycopg2.OperationalError",
     "sqlalchemy.exc.OperationalError",
     "sqlite3.OperationalError",

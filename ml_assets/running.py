@@ -162,8 +162,11 @@ def run(
     watched = Watched(say, problem.name)
     say(f"{problem.name}: run {run_id}" + (f", with {otherwise}" if otherwise else ""))
     instance.add_event_listener(run_id, watched.see)
-    locks = find_home(component.root).path / "turns"
-    with turn(instance, locks, problem.name, say), _in_time(problem, instance, run_id, say):
+    locks, database = find_home(component.root).path / "turns", stores_of(component).lake.database
+    with (
+        turn(instance, locks, problem.name, say, database),
+        _in_time(problem, instance, run_id, say),
+    ):
         began = time.perf_counter()
         result = job.execute_in_process(
             instance=instance,

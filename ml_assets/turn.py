@@ -15,13 +15,18 @@ from pathlib import Path
 import dagster as dg
 
 from ml_assets.components.worker import at_work, bury
+from ml_assets.resources.database import Database
 
 LOOKS_EVERY = 2.0
 
 
 @contextlib.contextmanager
 def turn(
-    instance: dg.DagsterInstance, folder: Path, problem: str, say: Callable[[str], None]
+    instance: dg.DagsterInstance,
+    folder: Path,
+    problem: str,
+    say: Callable[[str], None],
+    database: Database | None = None,
 ) -> Iterator[None]:
     """It waits until no other run of a problem is going on, and keeps the turn for what is within.
 
@@ -30,17 +35,27 @@ def turn(
         folder: where the locks are.
         problem: the problem's name.
         say: where it is told that somebody is waited for.
+        database: where the locks are instead, for commands of all machines.
     """
+
+    def told() -> None:
+        say(f"{problem}: another command runs it. This one waits for its turn (Ctrl-C ends it).")
+
+    locked = database.lock(f"turn/{problem}", told) if database else _file(folder, problem, told)
+    with locked:
+        _wait(instance, problem, say)
+        yield
+
+
+@contextlib.contextmanager
+def _file(folder: Path, problem: str, told: Callable[[], None]) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / f"{problem}.lock", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(
-                f"{problem}: another command runs it. This one waits for its turn (Ctrl-C ends it)."
-            )
+            told()
             fcntl.flock(lock, fcntl.LOCK_EX)
-        _wait(instance, problem, say)
         yield
 
 

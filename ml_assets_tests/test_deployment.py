@@ -209,7 +209,11 @@ def test_what_a_job_on_ray_is_told_has_no_password(
     monkeypatch.setenv(CLUSTER, "http://head:8265")
     monkeypatch.setenv("ML_ASSETS_ROOT", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://somebody:secret@mlflow.example.com")
+    monkeypatch.setenv(
+        "ML_ASSETS_DATABASE_URL", "postgresql+psycopg2://somebody:secret@db.example.com/ml"
+    )
     told = repr(executor_for([problem()]).config_schema.resolve_config({}).value)
+    assert "ML_ASSETS_DATABASE_AT=db.example.com/ml" in told
     assert "MLFLOW_TRACKING_URI=https://mlflow.example.com" in told
     assert f"ML_ASSETS_ROOT={tmp_path}" in told
     assert "secret" not in told and "somebody" not in told

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+# What a step on another machine is told of the database: it is to find the address itself.
+DATABASE_AT = "ML_ASSETS_DATABASE_AT"
+
 
 @dataclass(frozen=True)
 class Home:
@@ -53,6 +56,22 @@ class Home:
         if parts.scheme not in ("http", "https"):
             return None
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+
+    @property
+    def database_url(self) -> str | None:
+        """The address of the database that holds ledger and locks; None where files do.
+
+        ML_ASSETS_DATABASE_URL.
+        """
+        return os.environ.get("ML_ASSETS_DATABASE_URL") or None
+
+    @property
+    def database_at(self) -> str | None:
+        """Where that database is, without name and password: it is shown."""
+        if self.database_url is None:
+            return None
+        parts = urlsplit(self.database_url)
+        return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     @property
     def dagster(self) -> Path:

@@ -24,6 +24,8 @@ from ml_assets.resources.table import StoredFile, StoredRows, Table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ml_assets.resources.database import Database
+
 # Tables held in memory at once: the dataset and the three parts of one problem.
 MOST_READ = 4
 DAY = 86400.0  # seconds
@@ -71,9 +73,11 @@ class Lake:
 
     Attributes:
         root: its folder.
+        database: where its locks are; files in the folder where there is none.
     """
 
     root: Path
+    database: "Database | None" = None
     _read: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     _sound: set[str] = field(default_factory=set, repr=False, compare=False)
 
@@ -147,6 +151,10 @@ class Lake:
             problem: the problem's name.
             noun: what else is to be changed, instead of the dataset.
         """
+        if self.database is not None:
+            with self.database.lock(f"lake/{problem}/{noun}"):
+                yield
+            return
         folder = self.root / problem
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / f".lock{noun and f'_{noun}'}", "w") as file:

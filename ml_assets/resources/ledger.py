@@ -41,8 +41,7 @@ class Ledger:
         Raises:
             PromotionRefused: a line was changed, removed or inserted afterwards, or the end is missing.
         """
-        head = self._noted(problem)  # read first: the ledger may be ahead of it, never behind
-        lines = self._lines(problem)
+        lines, head = self._read(problem)
         before, entries = "", []
         for number, line in enumerate(lines, 1):
             try:
@@ -51,8 +50,8 @@ class Ledger:
                 entry = {}
             if entry.get("before") != before or entry.pop("seal", None) != _seal(entry):
                 raise PromotionRefused(
-                    f"{self._file(problem)}, line {number}: the ledger was rewritten; the line was "
-                    "changed, or does not continue the one before it. Restore the file from a backup."
+                    f"{self._place(problem)}, line {number}: the ledger was rewritten; the line was "
+                    "changed, or does not continue the one before it. Restore it from a backup."
                 )
             before = hashlib.sha256(line).hexdigest()
             entries.append(entry)
@@ -63,7 +62,7 @@ class Ledger:
         """It returns the entry that made the champion, or None."""
         return champion_of(self.entries(problem))
 
-    def mark(self, problem: str) -> tuple[int, int, int] | None:
+    def mark(self, problem: str) -> tuple[int | str, ...] | None:
         """It returns what changes whenever a history does, from one cheap look at its file."""
         try:
             seen = self._file(problem).stat()
@@ -98,12 +97,22 @@ class Ledger:
     def _head(self, problem: str) -> Path:
         return self.root / f"{problem}.head"
 
-    def _noted(self, problem: str) -> dict[str, Any] | None:
-        """It returns the number and digest of the newest line; None for a ledger of before heads."""
+    def _place(self, problem: str) -> str:
+        return str(self._file(problem))
+
+    def _head_place(self, problem: str) -> str:
+        return self._head(problem).name
+
+    def _read(self, problem: str) -> "tuple[list[bytes], Head | None]":
+        """It returns the lines, and what was noted of the newest; None for a ledger of before heads."""
+        head = self._noted(problem)  # read first: the ledger may be ahead of it, never behind
+        return self._lines(problem), head
+
+    def _noted(self, problem: str) -> "Head | None":
         file = self._head(problem)
         try:
             head = json.loads(file.read_bytes())
-            return {"number": int(head["number"]), "digest": str(head["digest"])}
+            return Head(int(head["number"]), str(head["digest"]))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
@@ -112,7 +121,7 @@ class Ledger:
                 "line of the ledger. Restore it and the ledger from a backup."
             ) from None
 
-    def _check_end(self, problem: str, lines: list[bytes], head: dict[str, Any] | None) -> None:
+    def _check_end(self, problem: str, lines: list[bytes], head: "Head | None") -> None:
         """It makes sure that the newest line that was noted is still there.
 
         Raises:
@@ -120,20 +129,20 @@ class Ledger:
         """
         if head is None:
             return
-        number, there = head["number"], len(lines)
+        number, there = head.number, len(lines)
         if there < number:
             missing = (
                 f"entry {number}" if number == there + 1 else f"entries {there + 1} to {number}"
             )
             raise PromotionRefused(
-                f"{self._file(problem)}: {missing} of {number} {'is' if number == there + 1 else 'are'} "
-                f"missing at the end; {self._head(problem).name} says that there were {number}. "
+                f"{self._place(problem)}: {missing} of {number} {'is' if number == there + 1 else 'are'} "
+                f"missing at the end; {self._head_place(problem)} says that there were {number}. "
                 "Restore the ledger from a backup."
             )
-        if number < 1 or hashlib.sha256(lines[number - 1]).hexdigest() != head["digest"]:
+        if number < 1 or hashlib.sha256(lines[number - 1]).hexdigest() != head.digest:
             raise PromotionRefused(
-                f"{self._file(problem)}, line {number}: the ledger was rewritten; the line is not the "
-                f"one that {self._head(problem).name} noted. Restore the file from a backup."
+                f"{self._place(problem)}, line {number}: the ledger was rewritten; the line is not the "
+                f"one that {self._head_place(problem)} noted. Restore it from a backup."
             )
 
     def _lines(self, problem: str) -> list[bytes]:
@@ -143,6 +152,19 @@ class Ledger:
             return []
         # a last line without its end was never acknowledged: its writer died in it
         return data.split(b"\n")[:-1]
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is noted of a history's newest line.
+
+    Attributes:
+        number: its number, from 1.
+        digest: SHA-256 of it, 64 hex digits.
+    """
+
+    number: int
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -158,19 +180,16 @@ class Decision:
         Raises:
             PromotionRefused: the end of the history is missing; nothing is added to the rest.
         """
-        head = self.ledger._noted(self.problem)
-        lines = self.ledger._lines(self.problem)
+        lines, head = self.ledger._read(self.problem)
         self.ledger._check_end(self.problem, lines, head)
-        before = hashlib.sha256(lines[-1]).hexdigest() if lines else ""
-        whole = {**entry, "number": len(lines) + 1, "before": before}
-        line = json.dumps({**whole, "seal": _seal(whole)}, sort_keys=True).encode() + b"\n"
+        whole, line = sealed(entry, lines)
         file = self.ledger._file(self.problem)
         with open(file, "ab") as out:
             out.truncate(sum(len(line) + 1 for line in lines))
-            out.write(line)
+            out.write(line + b"\n")
             out.flush()
             os.fsync(out.fileno())
-        self._note(whole["number"], hashlib.sha256(line[:-1]).hexdigest())
+        self._note(whole["number"], hashlib.sha256(line).hexdigest())
         return whole
 
     def _note(self, number: int, digest: str) -> None:
@@ -182,6 +201,18 @@ class Decision:
             out.flush()
             os.fsync(out.fileno())
         aside.replace(head)
+
+
+def sealed(entry: dict[str, Any], lines: list[bytes]) -> tuple[dict[str, Any], bytes]:
+    """It returns an entry with its number and the digest of the line before, and its line.
+
+    Args:
+        entry: what was decided.
+        lines: those of before.
+    """
+    before = hashlib.sha256(lines[-1]).hexdigest() if lines else ""
+    whole = {**entry, "number": len(lines) + 1, "before": before}
+    return whole, json.dumps({**whole, "seal": _seal(whole)}, sort_keys=True).encode()
 
 
 def champion_of(entries: list[dict[str, Any]]) -> dict[str, Any] | None:

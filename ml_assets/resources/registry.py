@@ -31,6 +31,8 @@ from ml_assets.resources.mlflow_model import Flavor, signature
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from ml_assets.resources.database import Database
+
 CHAMPION, CHALLENGER, CANARY = "champion", "challenger", "canary"
 # Quiet and quick, and nothing sent anywhere; set before MLflow is imported.
 _SETTINGS = {
@@ -85,6 +87,7 @@ class Registry:
         uri: tracking and registry URI.
         home: folder of the locks, and of SQLite's file and artifacts.
         ui: address of MLflow's pages, for links.
+        database: where the locks are; files in the home where there is none.
         lasting: what it holds outlives this process.
     """
 
@@ -92,6 +95,7 @@ class Registry:
     uri: str
     home: Path
     ui: str = "http://127.0.0.1:5000"
+    database: "Database | None" = None
     _opened: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -157,6 +161,11 @@ class Registry:
 
     @contextlib.contextmanager
     def _lock(self, what: str) -> Iterator[None]:
+        # SQLite's file is this home's own, whoever holds the other locks
+        if self.database is not None and what != "store":
+            with self.database.lock(f"registry/{what}"):
+                yield
+            return
         folder = self.home / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / hashlib.sha256(what.encode()).hexdigest()[:16], "w") as file:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ml_assets.resources.home import Home
+from ml_assets.errors import DeclarationError
+from ml_assets.resources.home import DATABASE_AT, Home
 from ml_assets.resources.lake import Lake
 from ml_assets.resources.ledger import Ledger
 from ml_assets.resources.registry import Registry
@@ -45,11 +46,25 @@ class Stores:
 def open_stores(home: Home) -> Stores:
     """It returns the stores of a home: the same objects each time, so definitions merge."""
     ui = os.environ.get("ML_ASSETS_MLFLOW_UI") or home.mlflow_server or "http://127.0.0.1:5000"
+    uri = _signed_in(home.tracking_uri)
+    if (told := os.environ.get(DATABASE_AT)) and told != home.database_at:
+        raise DeclarationError(
+            f"This step belongs to a run whose ledger is in {told}, and ML_ASSETS_DATABASE_URL of this "
+            f"machine names {home.database_at or 'no database'}. Start Ray here with it set."
+        )
+    if home.database_url is None:
+        return Stores(
+            home.root, Lake(home.lake), Ledger(home.ledger), Registry(uri, home.mlflow, ui)
+        )
+    from ml_assets.resources.database import Database
+    from ml_assets.resources.ledger_database import DatabaseLedger
+
+    database = Database(home.database_url)
     return Stores(
         home.root,
-        Lake(home.lake),
-        Ledger(home.ledger),
-        Registry(_signed_in(home.tracking_uri), home.mlflow, ui),
+        Lake(home.lake, database),
+        DatabaseLedger(home.ledger, database),
+        Registry(uri, home.mlflow, ui, database),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ml_assets.errors import StoreAway
 from ml_assets.problem import Problem
 from ml_assets.resources.stores import Stores
 from ml_assets.round.predictions import (
@@ -72,8 +73,12 @@ class ServedChampion:
         Whatever goes wrong, the one who answers goes on, and the reason is kept; it is tried again
         after a while.
         """
-        mark = self.stores.ledger.mark(self.problem.name)
         troubled = self.trouble or self.canary_trouble
+        try:
+            mark = self.stores.ledger.mark(self.problem.name)
+        except StoreAway as error:  # whoever answers goes on, and it is looked again soon
+            self.trouble, self._mark, self._again_at = str(error), None, self.clock()
+            return
         if mark == self._mark and not (troubled and self.clock() >= self._again_at):
             return
         self._mark = mark

@@ -287,7 +287,7 @@ def test_what_stands_in_for_mlflow_speaks_none():
     """A method that it took over from the registry in MLflow would."""
     public = [name for name in vars(Registry) if not name.startswith("_")]
     own = set(vars(MemoryRegistry))
-    assert [n for n in public if n not in own and n not in ("uri", "home", "ui")] == []
+    assert [n for n in public if n not in own and n not in ("uri", "home", "ui", "database")] == []
     assert Registry.lasting and not MemoryRegistry.lasting
     with pytest.raises(ModelRefused, match="A sandbox has no MLflow"):
         _ = MemoryRegistry("memory:", Path("nowhere")).client

@@ -14,7 +14,7 @@ import dagster as dg
 
 from ml_assets.errors import DeclarationError, did_you_mean
 from ml_assets.problem import Problem
-from ml_assets.resources.home import find_home, problems_folder
+from ml_assets.resources.home import DATABASE_AT, find_home, problems_folder
 
 ENGINE = "ML_ASSETS_EXECUTOR"
 IN_PROCESS, MULTIPROCESS, KUBERNETES, RAY = "in_process", "multiprocess", "kubernetes", "ray"
@@ -157,6 +157,7 @@ def _on_ray() -> dg.ExecutorDefinition:
         "ML_ASSETS_DEFS": str(problems_folder(home.root)),
         # without name and password: who may look at Ray's jobs would see them
         **({"MLFLOW_TRACKING_URI": home.mlflow_server} if home.mlflow_server else {}),
+        **({DATABASE_AT: home.database_at} if home.database_at else {}),
     }
     words = [f"{name}={value}" for name, value in told.items()]
     return ray_executor.configured({"ray": {"address": address, "env_vars": words}})
