@@ -52,7 +52,9 @@ def held(holds) -> "tuple[multiprocessing.Process, multiprocessing.Event]":
     return process
 
 
-def ended(process) -> None:
+def ended(process, told: list[str] | None = None) -> None:
+    if told is not None:
+        told.append("ended")
     os.kill(process.pid, signal.SIGKILL)
     process.join()
 
@@ -93,10 +95,12 @@ def test_whoever_waits_is_told_once_and_other_names_are_free(database):
     other, told = held(lambda: database.lock("one")), []
     with database.lock("another", lambda: told.append("another")):
         pass
-    threading.Timer(1.5, ended, [other]).start()
+    kills = threading.Timer(1.5, ended, [other, told])
+    kills.start()
     with database.lock("one", lambda: told.append("one")):
-        assert not other.is_alive()
-    assert told == ["one"]
+        told.append("mine")
+    kills.join()
+    assert told == ["one", "ended", "mine"]
 
 
 @slow
@@ -135,10 +139,13 @@ def test_a_command_waits_for_its_turn_whichever_machine_has_it(database, tmp_pat
     with dg.DagsterInstance.ephemeral() as instance:
         has = held(lambda: turn(instance, tmp_path / "one", "demo", print, database))
         said: list[str] = []
-        threading.Timer(0.5, ended, [has]).start()
+        kills = threading.Timer(0.5, ended, [has, said])
+        kills.start()
         with turn(instance, tmp_path / "two", "demo", said.append, database):
-            assert not has.is_alive()
+            said.append("mine")
+        kills.join()
     assert "another command runs it" in said[0]
+    assert said[1:] == ["ended", "mine"]
 
 
 def test_a_database_that_is_away_is_said_without_a_password_and_may_come_back():
