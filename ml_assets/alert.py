@@ -24,6 +24,7 @@ TITLES: dict[Kind, str] = {
     "champion_changed": "champion changed",
     "approval_awaited": "waits for approval",
     "canary": "canary",
+    "bad_successor": "does worse than the one before",
     "rollback": "rolled back",
     "override": "gate overridden",
     "alias_repaired": "alias was moved by hand",
@@ -190,7 +191,7 @@ def of_run(
     for gate in own or failing:
         name = f"{gate.asset} {gate.gate}"
         stops = gate.stops and run.failed
-        kind: Happening = "drift" if gate.asset.split("/")[0] in MONITORS else "gate_failed"
+        kind = _kind(gate)
         stopped |= stops and kind in wanted
         if not stops and now.get(name) == gate.reason:
             continue
@@ -211,6 +212,12 @@ def of_run(
             Event("run_failed", problem, key, run.at, sentence, facts, where.run(run.run_id))
         )
     return events, now
+
+
+def _kind(gate: Asked) -> Happening:
+    if gate.gate == PREDECESSOR:
+        return "bad_successor"
+    return "drift" if gate.asset.split("/")[0] in MONITORS else "gate_failed"
 
 
 def of_entry(problem: str, entry: Mapping[str, Any], where: Where) -> Event | None:

@@ -406,7 +406,11 @@ def _infer_split(rows: pd.DataFrame, told: Told, reading: dict[str, Any], draft:
         by = {"time": time, "validation_from": cuts.validation_from, "test_from": cuts.test_from}
         draft.attributes["split"] = {"by": by, **shares}
         said = f"Rows are split by `{time}`: the past learns, the future judges."
-        draft.say("split", f"{said} The cuts stay where they are until you move them.")
+        draft.say(
+            "split",
+            f"{said} The cuts stay until you move them; `rolling: true` "
+            "in their place lets them go forward with the rows.",
+        )
         return
     by_word = "key" if "key" in reading else "row"
     split: dict[str, Any] = {"by": by_word, **shares}

@@ -6,6 +6,7 @@ content), never from its position or from how many rows came later.  Equal rows 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -153,6 +154,25 @@ def find_cuts(frame: pd.DataFrame, declared: SplitDeclaration) -> Cuts:
             "Declare `validation_from` and `test_from`, or split by something else."
         )
     return Cuts(_written(early), _written(late))
+
+
+def roll(found: Cuts, before: Iterable[Cuts]) -> Cuts:
+    """It returns the later one of each cut, of those found now and all that were used before.
+
+    Cuts that only go forward let a row go from test to validation to train, and never back: what a
+    champion learned from stays in train, and cannot judge it.
+
+    Args:
+        found: from the rows of today.
+        before: those that any champion may have been made with, in any order.
+    """
+    known = [found, *before]
+    numbers = isinstance(found.test_from, (int, float))
+    order = float if numbers else pd.Timestamp
+    return Cuts(
+        max((c.validation_from for c in known), key=order),
+        max((c.test_from for c in known), key=order),
+    )
 
 
 def _written(time: Any) -> Any:

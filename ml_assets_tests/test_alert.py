@@ -108,6 +108,15 @@ def test_a_check_of_monitoring_that_fails_is_drift():
     assert kinds(ended(gate("inputs_are_as_they_were", asset="monitoring"))) == ["drift"]
 
 
+def test_a_successor_that_does_worse_and_stays_is_no_gate_that_failed():
+    worse = gate("predecessor_is_not_better", asset="rollback_decision")
+
+    (event,), _ = of_run("demo", ended(worse), {}, ALL, WHERE)
+
+    assert event.kind == "bad_successor"
+    assert "does worse than the one before" in event.subject
+
+
 def test_a_challenger_that_waits_for_approval_is_told_of():
     reason = awaiting(Promote("It is better."), 7, None).reason
     event = of_entry(

@@ -56,7 +56,7 @@ attributes:
         y: {values: ["yes", "no"], mode: enforce}
     integrity: {labels_agree: enforce}
   split:
-    by: {time: sent, validation_from: "2024-01-01", test_from: "2024-03-01", gap: 7d}
+    by: {time: sent, validation_from: "2024-01-01", test_from: "2024-03-01", gap: 7d, rolling: false}
     train: 0.6
     validation: 0.2
     test: 0.2
@@ -404,7 +404,7 @@ def test_an_empty_folder_of_problems_is_no_error(load: Load, tmp_path: Path) -> 
 
 ONE_SOURCE = "exactly one of `path`, `loader`, `sql`, `asset`"
 WAYS = "rows are split by `key`, `row`, `{group: column}` or `{time: column}`"
-BY = '{time: sent, validation_from: "2024-01-01", test_from: "2024-03-01", gap: 7d}'
+BY = '{time: sent, validation_from: "2024-01-01", test_from: "2024-03-01", gap: 7d, rolling: false}'
 
 # what is wrong, by record and field -> (what is written in FULL, instead, what is told)
 WRONG: list[tuple[str, str, str, list[str]]] = [
@@ -484,6 +484,8 @@ WRONG: list[tuple[str, str, str, list[str]]] = [
     ("TimeBy.test_from", 'test_from: "2024-03-01", ', "", ["give both or none"]),
     ("TimeBy.gap", "gap: 7d", "gap: [7d]", ["string"]),
     ("TimeBy.gap", "gap: 7d", "gapp: 7d", ["Did you mean `gap`?"]),
+    ("TimeBy.rolling", "rolling: false", "rolling: true", ["give one of both"]),
+    ("TimeBy.rolling", "rolling: false", "rolling: often", ["boolean"]),
     # candidates, gates, and what follows
     ("CandidateDeclaration.estimator", ".model.explodes", "lightgmb", ["Did you mean `lightgbm`?"]),
     ("CandidateDeclaration.params", "transform: none", "params: 3", ["dictionary"]),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -32,6 +33,7 @@ from ml_assets.components.ml_problem.engine import (
     sized,
 )
 from ml_assets.errors import DeclarationError
+from ml_assets.resources.instance import SETTINGS
 from ml_assets_tests import servers
 from ml_assets_tests.conftest import problem
 from ml_assets_tests.e2e.served import (
@@ -259,6 +261,124 @@ def test_the_image_is_pinned_and_runs_as_nobody_special() -> None:
     for _, rest in (w for w in words if w[0] == "COPY" and "--from" not in w[1]):
         *sources, _ = [part for part in rest.split() if not part.startswith("--")]
         assert all((CHECKOUT / source).exists() for source in sources), rest
+
+
+def _known(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+WORD, NUMBER, YES_OR_NO, LIST = ({"type": t} for t in ("string", "integer", "boolean", "array"))
+OBJECT = {"type": "object"}
+# What Dagster's chart knows of what is used here, and of what kind it is. Written down from its schema
+# (dagster-io/dagster, helm/dagster/schema, 1.12 and 1.13), which is not part of this repository.
+CHART = _known(
+    **{
+        "dagster-user-deployments": _known(
+            enabled=YES_OR_NO,
+            deployments={
+                "type": "array",
+                "items": _known(
+                    name=WORD,
+                    image=_known(
+                        repository=WORD,
+                        tag=WORD,
+                        pullPolicy={"enum": ["Always", "IfNotPresent", "Never"]},
+                    ),
+                    dagsterApiGrpcArgs={"type": "array", "items": WORD},
+                    port=NUMBER,
+                    env=LIST,
+                    envSecrets=LIST,
+                    volumes=LIST,
+                    volumeMounts=LIST,
+                    resources=OBJECT,
+                    securityContext=OBJECT,
+                ),
+            },
+        ),
+        "global": _known(postgresqlSecretName=WORD),
+    },
+    dagsterWebserver=_known(service=_known(type=WORD, port=NUMBER), enableReadOnly=YES_OR_NO),
+    runLauncher=_known(
+        type={"enum": ["K8sRunLauncher"]},
+        config=_known(
+            k8sRunLauncher=_known(
+                envSecrets=LIST,
+                volumes=LIST,
+                volumeMounts=LIST,
+                securityContext=OBJECT,
+                failPodOnRunFailure=YES_OR_NO,
+            )
+        ),
+    ),
+    dagsterDaemon=_known(
+        enabled=YES_OR_NO,
+        runCoordinator=_known(enabled=YES_OR_NO, type={"enum": ["QueuedRunCoordinator"]}),
+        runMonitoring=_known(
+            enabled=YES_OR_NO,
+            startTimeoutSeconds=NUMBER,
+            cancelTimeoutSeconds=NUMBER,
+            maxResumeRunAttempts=NUMBER,
+            pollIntervalSeconds=NUMBER,
+        ),
+        runRetries=_known(enabled=YES_OR_NO, maxRetries=NUMBER, retryOnAssetOrOpFailure=YES_OR_NO),
+    ),
+    concurrency=_known(
+        enabled=YES_OR_NO,
+        pools=_known(defaultLimit=NUMBER, granularity={"enum": ["run", "op"]}),
+        runs=_known(maxConcurrentRuns=NUMBER),
+    ),
+    postgresql=_known(
+        enabled=YES_OR_NO,
+        postgresqlHost=WORD,
+        postgresqlUsername=WORD,
+        postgresqlDatabase=WORD,
+        service=_known(port=NUMBER),
+    ),
+    generatePostgresqlPasswordSecret=YES_OR_NO,
+)
+
+
+def test_the_chart_knows_every_helm_value() -> None:
+    """A chart passes over what it does not know: a slip would be no limit, and no error."""
+    jsonschema.validate(HELM, CHART)
+    with pytest.raises(jsonschema.ValidationError, match="defaultLimits"):
+        jsonschema.validate({"concurrency": {"pools": {"defaultLimits": 1}}}, CHART)
+
+
+def test_limits_and_retries_on_kubernetes_are_those_of_one_machine(tmp_path: Path) -> None:
+    """As the chart hands them on. Seen to fail: limits of the queue's own made Dagster refuse the pools."""
+
+    def snake(given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {
+            re.sub("[A-Z]", lambda m: f"_{m[0].lower()}", k): snake(v) for k, v in given.items()
+        }
+
+    daemon, limits = HELM["dagsterDaemon"], snake(HELM["concurrency"])
+    assert limits.pop("enabled")
+    queue = daemon["runCoordinator"].get("config", {}).get("queuedRunCoordinator", {})
+    told = {
+        "run_coordinator": {
+            "module": "dagster.core.run_coordinator",
+            "class": daemon["runCoordinator"]["type"],
+            "config": snake(queue),
+        },
+        "concurrency": limits,
+        "run_retries": snake(daemon["runRetries"]),
+        "run_monitoring": snake(daemon["runMonitoring"]),
+    }
+    found = []
+    for name, settings in (("chart", yaml.safe_dump(told)), ("here", SETTINGS)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "dagster.yaml").write_text(settings)
+        with dg.DagsterInstance.from_config(str(tmp_path / name)) as instance:
+            retries = (instance.run_retries_enabled, instance.run_retries_max_retries)
+            failures = instance.run_retries_retry_on_asset_or_op_failure
+            pools = instance.get_concurrency_config().pool_config
+            most = instance.get_concurrency_config().run_queue_config.max_concurrent_runs
+            found.append((retries, failures, pools, most, instance.run_monitoring_enabled))
+    assert found[0] == found[1]
 
 
 def test_helm_values_choose_what_the_chart_knows() -> None:

@@ -451,6 +451,27 @@ def test_a_corrected_label_does_not_move_its_row(project: Project) -> None:
     assert _sides(project, problem, ["a", "b"]) == before
 
 
+def test_cuts_that_roll_let_a_retraining_learn_newer_rows_and_no_row_go_back(
+    project: Project,
+) -> None:
+    """Seen to fail where each version's cuts were taken as found: taking back the newest rows moved
+    rows of train into test."""
+    rank = {"train": 0, "validation": 1, "test": 2}
+    frame = rows(600).assign(at=lambda f: f.id)
+    problem = declared(split={"by": {"time": "at", "rolling": True}})
+    before: dict[Any, str] = {}
+    sizes = []
+    for count in (300, 600, 450):
+        project.write(frame.head(count))
+        now = _sides(project, problem, ["id"])
+        assert all(rank[now[k]] <= rank[before[k]] for k in now if k in before)
+        before |= now
+        sizes.append(sum(part == "train" for part in now.values()))
+    assert sizes == [210, 420, 420]
+    project.write(frame.head(300))  # a version that was there has the cuts that it had
+    assert sum(part == "train" for part in _sides(project, problem, ["id"]).values()) == 210
+
+
 def test_a_split_with_a_shared_row_is_red(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

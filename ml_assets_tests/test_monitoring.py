@@ -12,8 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ml_assets.alert import Where, of_run
 from ml_assets.candidate import predict
+from ml_assets.components.alerts import runs_since
 from ml_assets.problem import Problem
+from ml_assets.problem.operation import HAPPENINGS
 from ml_assets.resources.prediction_log import folder_of, inputs_folder_of
 from ml_assets.round import successor
 from ml_assets.round.predictions import load_scorer, scoring_entry
@@ -247,7 +250,12 @@ def test_where_promotions_need_approval_a_bad_successor_is_told_and_stays(life: 
 
     run = life.look()
 
-    assert "ml-assets rollback demo --to 1" in run.check("predecessor_is_not_better").description
+    said = run.check("predecessor_is_not_better").description
+    assert "ml-assets rollback demo --to 1" in said
+    ended = runs_since(life.project.instance, ["demo"], None)[0]["demo"]
+    told = of_run("demo", ended[0], {}, HAPPENINGS, Where("", ""))[0]
+    assert ("bad_successor", said) in [(e.kind, e.sentence) for e in told]
+    assert "gate_failed" not in [e.kind for e in told]
     assert life.project.champion() == (2, 2)
 
 

@@ -131,7 +131,6 @@ def test_cuts_follow_what_has_arrived_and_only_move_forward():
         assert learned == pytest.approx(0.7, abs=0.05)
         assert before is None or (cuts[0] > before[0] and cuts[1] > before[1])
         before = cuts
-    assert as_declared_today(problem(), None) == problem()
 
 
 def test_what_is_played_otherwise_than_declared_is_told():

@@ -174,6 +174,16 @@ def test_cuts_that_were_found_then_are_those_of_now(project: Project):
 
 
 @pytest.mark.slow
+def test_cuts_that_rolled_are_those_that_a_version_was_made_with(project: Project):
+    rolling = declared(split={"by": {"time": "when", "rolling": True}})
+    project.write(rows(400).assign(when=np.arange(400)))
+    assert project.production(rolling).challenger.split.parts["train"].rows == 280
+    project.write(rows(600).assign(when=np.arange(600)))
+    assert project.production(rolling).challenger.split.parts["train"].rows == 420
+    identical(project, 1)
+
+
+@pytest.mark.slow
 def test_the_rows_of_then_are_those_of_now_after_more_came(project: Project):
     project.production(declared())
     digest = identical(project, 1).model_digest

@@ -17,6 +17,7 @@ from ml_assets.landing import look
 from ml_assets.round.arrival import table_of
 from ml_assets.round.dataset import make_dataset
 from ml_assets.standing import quarantine
+from ml_assets_tests import servers
 from ml_assets_tests.problems import Project, declared, quickly, rows
 
 
@@ -39,29 +40,23 @@ def csv(frame: pd.DataFrame) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """A server that speaks S3, on loopback."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+def store() -> Iterator[servers.ObjectStore]:
+    with servers.object_store() as started:
+        yield started
 
 
 @pytest.fixture
-def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+def bucket(store: servers.ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An empty bucket, reached as a user reaches his own: by environment variables alone."""
     import boto3
     import s3fs
 
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-word")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     s3fs.S3FileSystem.clear_instance_cache()
-    made = boto3.resource("s3").create_bucket(Bucket="landing")
+    store.bucket("landing")
+    made = boto3.resource("s3").Bucket("landing")
     made.objects.all().delete()
     return made
 

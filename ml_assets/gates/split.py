@@ -76,6 +76,9 @@ def shares_are_as_declared(parts: "Mapping[str, Part]", declared: SplitDeclarati
     fine = all(abs(share - getattr(declared, n)) <= MOST_SHIFTED for n, share in shares.items())
     reason = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
     advice = (
-        "" if fine else " Move `validation_from` and `test_from`, so that train learns newer rows."
+        ""
+        if fine
+        else " Move `validation_from` and `test_from`, so that train learns newer rows, or let "
+        "them move: `rolling: true` in their place."
     )
     return Verdict("shares_are_as_declared", fine, f"{reason}.{advice}", shares, "warn")

@@ -262,11 +262,21 @@ class TimeBy(Declaration):
         "A duration for dates, an amount for numbers.",
         examples=["7d", "12h", 48],
     )
+    rolling: bool = Field(
+        False,
+        description="Instead of `validation_from` and `test_from`: the cuts are found from the shares "
+        "again whenever rows come, so that a retraining learns newer ones. They only go forward: no "
+        "champion is judged by rows that it learned from.",
+    )
 
     @model_validator(mode="after")
     def _cuts_go_together(self) -> "TimeBy":
         if (self.validation_from is None) != (self.test_from is None):
             raise ValueError("`validation_from` and `test_from` go together: give both or none")
+        if self.rolling and self.validation_from is not None:
+            raise ValueError(
+                "`rolling` finds the cuts, `validation_from` and `test_from` say them: give one of both"
+            )
         return self
 
 

@@ -163,20 +163,18 @@ def _written(time: Any) -> Any:
     return time.item()
 
 
-def as_declared_today(problem: Problem, times: pd.Series | None) -> Problem:
+def as_declared_today(problem: Problem, times: pd.Series) -> Problem:
     """It returns a problem whose cuts in time follow what has arrived, as a team would move them.
 
     Cuts that stay where they are would leave what is learned from as it was at the start, however
     much arrives.  They only move forward, so that no champion is judged by rows it learned from.
-    A split by anything else is left as it is.
 
     Args:
-        problem: as declared.
-        times: of the labelled rows that have arrived, where the split is by time.
+        problem: as declared, split by time.
+        times: of the labelled rows that have arrived.
     """
     split = problem.split
-    if not isinstance(split.by, TimeBy) or times is None:
-        return problem
+    assert isinstance(split.by, TimeBy)
     free = split.by.model_copy(update={"validation_from": None, "test_from": None})
     shares = split.model_copy(update={"by": free})
     cuts = find_cuts(times.to_frame(split.by.time), shares)
@@ -205,12 +203,12 @@ def as_played(problem: Problem, path: str, at_start: int) -> tuple[Problem, list
         contract = contract.model_copy(update={"min_rows": at_start})
     own = {**was_read, "path": path, "settle": 0.0, "contract": contract}
     changes: dict[str, Any] = {"dataset": declared.model_copy(update=own)}
-    if isinstance(problem.split.by, TimeBy):
+    if isinstance(problem.split.by, TimeBy) and not problem.split.by.rolling:
         told.append(
             f"The cuts by `{problem.split.by.time}` follow what has arrived, "
             f"{problem.split.train:.0%}, {problem.split.validation:.0%} and "
             f"{problem.split.test:.0%} of it, as if somebody moved them for every retraining; cuts "
-            "that stay would leave train as it was at the start."
+            "that stay would leave train as it was at the start. In production `rolling: true` does it."
         )
     if problem.watched() is None:
         told.append(

@@ -205,8 +205,9 @@ def _fitted(
     if failed := failures(dataset.verdicts):
         raise DatasetError(_told(failed))
     by = round_.problem.split.by
-    times = dataset.rows[by.time] if isinstance(by, TimeBy) else None
-    round_ = replace(round_, problem=as_declared_today(round_.problem, times))
+    if isinstance(by, TimeBy) and not by.rolling:
+        today = as_declared_today(round_.problem, dataset.rows[by.time])
+        round_ = replace(round_, problem=today)
     split = make_split(round_)
     if failed := failures(split.verdicts):
         raise DatasetError(_told(failed))

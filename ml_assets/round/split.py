@@ -27,6 +27,7 @@ from ml_assets.split import (
     divide,
     find_cuts,
     identify_by,
+    roll,
     shared_rows,
 )
 
@@ -80,7 +81,7 @@ def make_split(round_: Round) -> SplitMade:
         rows = dataset_rows(round_, dataset).frame()
         known = rows[declared.target].notna()
         rows = rows if known.all() else rows[known]
-        cuts = _cuts(round_, rows)
+        cuts = _cuts(round_, rows, dataset)
         parts = divide(rows, problem.split, declared, cuts)
         with ThreadPoolExecutor(1) as pool:  # written while they are compared
             shared = pool.submit(shared_rows, parts, problem.split, declared)
@@ -122,10 +123,11 @@ def part_rows(round_: Round, split: SplitMade, part: str) -> pd.DataFrame:
     return round_.stores.lake.rows(split.entry, f"{part}.parquet")
 
 
-def _cuts(round_: Round, rows: pd.DataFrame) -> Cuts | None:
+def _cuts(round_: Round, rows: pd.DataFrame, dataset: Entry) -> Cuts | None:
     """It returns where a split by time cuts: as declared, or as found when rows first came.
 
-    What was found once is kept, so that no row changes sides when more come.
+    What was found once is kept, so that no row changes sides when more come.  Where the cuts are
+    declared to roll, it is kept for each version of the dataset, and later ones are never earlier.
     """
     problem = round_.problem
     by = problem.split.by
@@ -134,12 +136,23 @@ def _cuts(round_: Round, rows: pd.DataFrame) -> Cuts | None:
     if by.validation_from is not None:
         return find_cuts(rows, problem.split)
     key = digest_of("cuts", by.time, problem.split.model_dump(mode="json", exclude={"by", "salt"}))
+    if by.rolling:
+        key = digest_of(key, "rolling", dataset.digest)
 
     def write(folder: Path) -> dict[str, Any]:
-        (folder / CARD).write_text(json.dumps(asdict(find_cuts(rows, problem.split))))
-        return {"at": round_.clock()}
+        cuts = find_cuts(rows, problem.split)
+        if by.rolling:
+            cuts = roll(cuts, _used(round_, by.time))
+        (folder / CARD).write_text(json.dumps(asdict(cuts)))
+        return {"at": round_.clock(), "by": by.time}
 
     return Cuts(**(round_.find("cuts", key) or round_.put("cuts", key, write)).json(CARD))
+
+
+def _used(round_: Round, time: str) -> list[Cuts]:
+    """It returns all cuts by a column that were ever found for the problem."""
+    found = round_.stores.lake.entries(round_.problem.name, "cuts")
+    return [Cuts(**e.json(CARD)) for e in found if e.facts.get("by", time) == time]
 
 
 def _key(round_: Round, dataset: Entry, profile: Profile) -> str:

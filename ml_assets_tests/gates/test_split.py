@@ -162,7 +162,7 @@ def test_shares_that_shifted_are_said_and_stop_nothing(rows, declared, passed):
     assert verdict.passed == passed
     assert verdict.mode == "warn"
     assert not verdict.stops
-    advice = "Move `validation_from` and `test_from`, so that train learns newer rows."
+    advice = "let them move: `rolling: true` in their place."
     assert verdict.reason.endswith(advice) == (not passed)
 
 

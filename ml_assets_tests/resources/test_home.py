@@ -1,7 +1,10 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from ml_assets import __version__
 from ml_assets.resources.home import Home, find_home, find_root, problems_folder
 from ml_assets.resources.stores import open_stores
 
@@ -83,3 +86,12 @@ def test_the_stores_of_a_home_are_opened_once_and_lie_in_it(tmp_path):
     assert stores.lake.root == home.lake
     assert stores.registry.uri == home.tracking_uri
     assert not home.path.exists()  # opening makes nothing: listing assets must be free
+
+
+def test_a_projects_folder_of_problems_is_not_taken_for_the_package(tmp_path: Path) -> None:
+    """Seen to fail while an editable install was a hook behind the path: Ray's jobs, that start in the
+    project, found no version in its folder `ml_assets`."""
+    (tmp_path / "ml_assets" / "defs").mkdir(parents=True)
+    words = [sys.executable, "-c", "import ml_assets; print(ml_assets.__version__)"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == __version__, done.stderr
