@@ -11,9 +11,9 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from ml_assets.errors import DeclarationError, StoreAway
+from ml_assets.resources.home import without_password
 
 URL = "ML_ASSETS_DATABASE_URL"
 _EXPECTED = "postgresql+psycopg2://name:password@host:5432/database"
@@ -118,8 +118,7 @@ class Database:
 
     def __str__(self) -> str:
         """It returns where it is, without a password."""
-        parts = urlsplit(self.url)
-        return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return without_password(self.url)
 
 
 @dataclass(frozen=True)

@@ -70,14 +70,19 @@ class Home:
         """Where that database is, without name and password: it is shown."""
         if self.database_url is None:
             return None
-        parts = urlsplit(self.database_url)
-        return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return without_password(self.database_url)
 
     @property
     def dagster(self) -> Path:
         """DAGSTER_HOME, unless it is set."""
         given = os.environ.get("DAGSTER_HOME")
         return Path(given) if given else self.path / "dagster"
+
+
+def without_password(url: str) -> str:
+    """It returns where a database is, to be shown: without name, password and options."""
+    parts = urlsplit(url)
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def find_root(start: Path | None = None) -> Path:
