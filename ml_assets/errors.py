@@ -9,7 +9,7 @@
     ├── ModelRefused          a stored model that is not what its record says, or not trusted
     ├── Damaged               something that was kept and is not what was written
     ├── RegistryAway          MLflow gave no answer; another try may succeed
-    ├── StoreAway             the shared database gave no answer; another try may succeed
+    ├── StoreAway             the shared database or object store gave no answer; another try may succeed
     ├── NotMaterialized       an asset that is needed first, or that another version made stale
     ├── PromotionRefused      production was asked to change in a way that a law forbids
     ├── TimeLimitExceeded     what took longer than its limit
@@ -55,7 +55,7 @@ class RegistryAway(MLAssetsError):
 
 
 class StoreAway(MLAssetsError):
-    """The shared database gave no answer: another try may succeed."""
+    """The shared database or object store gave no answer: another try may succeed."""
 
 
 class NotMaterialized(MLAssetsError):

@@ -212,8 +212,10 @@ def test_what_a_job_on_ray_is_told_has_no_password(
     monkeypatch.setenv(
         "ML_ASSETS_DATABASE_URL", "postgresql+psycopg2://somebody:secret@db.example.com/ml"
     )
+    monkeypatch.setenv("ML_ASSETS_LAKE", "s3://bucket/lake")
     told = repr(executor_for([problem()]).config_schema.resolve_config({}).value)
     assert "ML_ASSETS_DATABASE_AT=db.example.com/ml" in told
+    assert "ML_ASSETS_LAKE=s3://bucket/lake" in told
     assert "MLFLOW_TRACKING_URI=https://mlflow.example.com" in told
     assert f"ML_ASSETS_ROOT={tmp_path}" in told
     assert "secret" not in told and "somebody" not in told

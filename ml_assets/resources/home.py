@@ -66,6 +66,14 @@ class Home:
         return os.environ.get("ML_ASSETS_DATABASE_URL") or None
 
     @property
+    def lake_url(self) -> str | None:
+        """Where the lake is kept, like `s3://bucket/prefix`; None where this home's folder is it.
+
+        ML_ASSETS_LAKE.
+        """
+        return os.environ.get("ML_ASSETS_LAKE") or None
+
+    @property
     def database_at(self) -> str | None:
         """Where that database is, without name and password: it is shown."""
         if self.database_url is None:

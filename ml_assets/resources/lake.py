@@ -163,8 +163,8 @@ class Lake:
 
     def entries(self, problem: str, noun: str) -> list[Entry]:
         """It returns all that was made under a noun."""
-        keys = (self.root / problem / "keys" / noun).glob("[!.]*.json")
-        found = [self.find(problem, noun, key.stem) for key in sorted(keys)]
+        keys = [name.removesuffix(".json") for name in self._keys(problem, noun)]
+        found = [self.find(problem, noun, key) for key in keys]
         return [e for e in found if e is not None]
 
     def removable(self, problem: str, noun: str, keep: Collection[str]) -> list[Path]:
@@ -202,6 +202,29 @@ class Lake:
             else:
                 gone.unlink(missing_ok=True)
 
+    def measured(self, places: Collection[Path]) -> tuple[int, int]:
+        """It returns how many files are in these places, and how many bytes they have."""
+        files = [f for place in places for f in _files(place)]
+        return len(files), sum(f.lstat().st_size for f in files)
+
+    def table(self, problem: str, name: str) -> Table:
+        """It returns a table of a problem."""
+        return Table(self.root / problem / "table" / name)
+
+    def gather(self, problem: str, name: str) -> None:
+        """What other machines logged is in the folder of that name already."""
+
+    def send_logged(self, problem: str, name: str, since: float = 0.0) -> None:
+        """What this machine logs is where the others look."""
+
+    def forget(self, problem: str, name: str, before: float) -> None:
+        """What was logged is nowhere but in the folder of that name."""
+
+    @property
+    def segment_seconds(self) -> float | None:
+        """How long one file of a log is written to; None for as long as usual."""
+        return None
+
     def note(self, problem: str, name: str, note: dict[str, Any]) -> None:
         """It writes a note that may change, in one atomic step."""
         self._note(self.root / problem / "notes" / f"{name}.json", note)
@@ -214,24 +237,20 @@ class Lake:
         """
         file = self.root / problem / "notes" / f"{name}.json"
         try:
-            note: dict[str, Any] = json.loads(file.read_text())
-        except FileNotFoundError:
-            return None
+            return self._read_note(file)
         except ValueError:
             raise Damaged(
-                f"{file} is damaged. Restore it from a backup. Without one, remove it: what it says is "
+                f"{self._place(file)} is damaged. Restore it from a backup. Without one, remove it: what it says is "
                 "found again where that is possible."
             ) from None
-        return note
 
     def find(self, problem: str, noun: str, key: str) -> Entry | None:
         """It returns what was made under that key, or None."""
-        try:
-            note = json.loads(self._key_file(problem, noun, key).read_text())
-        except FileNotFoundError:
+        note = self._read_note(self._key_file(problem, noun, key))
+        if note is None:
             return None
         folder = self.root / problem / noun / note["digest"]
-        return Entry(folder, note["digest"], key, note["facts"]) if folder.is_dir() else None
+        return Entry(folder, note["digest"], key, note["facts"]) if self._there(folder) else None
 
     def put(
         self, problem: str, noun: str, key: str, write: Callable[[Path], dict[str, Any]]
@@ -257,6 +276,7 @@ class Lake:
                     folder.rename(aside.with_name(aside.name + ".damaged"))
                     aside.rename(folder)
             _flush(folder.parent)
+            self._keep(folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         self._note(self._key_file(problem, noun, key), {"digest": digest, "facts": facts})
@@ -280,17 +300,37 @@ class Lake:
         Raises:
             NotMaterialized: there is none.
         """
-        try:
-            note = json.loads((self.root / problem / "current" / f"{asset}.json").read_text())
-        except FileNotFoundError:
+        note = self._read_note(self.root / problem / "current" / f"{asset}.json")
+        if note is None:
             raise NotMaterialized(
                 f"{problem}/{asset} has no version yet. Materialize it first, or run the whole "
                 f"problem: `ml-assets run {problem}`."
-            ) from None
+            )
         entry = self.find(problem, note["noun"], note["key"])
         if entry is None or entry.digest != note["digest"]:
             raise NotMaterialized(f"{problem}/{asset}: its files are gone. Materialize it again.")
         return entry
+
+    def _keys(self, problem: str, noun: str) -> list[str]:
+        """It returns the names of the notes of a noun's keys."""
+        return sorted(f.name for f in (self.root / problem / "keys" / noun).glob("[!.]*.json"))
+
+    def _read_note(self, file: Path) -> dict[str, Any] | None:
+        try:
+            note: dict[str, Any] = json.loads(file.read_text())
+        except FileNotFoundError:
+            return None
+        return note
+
+    def _place(self, file: Path) -> str:
+        return str(file)
+
+    def _there(self, folder: Path) -> bool:
+        """It says whether a folder that is named by its content is here."""
+        return folder.is_dir()
+
+    def _keep(self, folder: Path) -> None:
+        """A folder is kept where it was made."""
 
     def _key_file(self, problem: str, noun: str, key: str) -> Path:
         return self.root / problem / "keys" / noun / f"{key}.json"
@@ -321,6 +361,12 @@ def read_table(file: Path) -> "pd.DataFrame":
     rows: pd.DataFrame = pq.read_table(file).to_pandas(self_destruct=True)
     pa.default_memory_pool().release_unused()
     return rows
+
+
+def _files(place: Path) -> list[Path]:
+    if place.is_dir() and not place.is_symlink():
+        return [f for f in place.rglob("*") if not f.is_dir() or f.is_symlink()]
+    return [place]
 
 
 def _flush(path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+ANSWERS, INPUTS = "served", "served_inputs"  # folders of a problem
 SEGMENT_BYTES = 1 << 26  # a file that has grown so large is followed by another
 SEGMENT_SECONDS = 86_400  # and one that is a day old
 
@@ -129,12 +130,12 @@ class PredictionLog:
 
 def folder_of(lake: Path, problem: str) -> Path:
     """It returns where the predictions that were served of a problem are logged."""
-    return lake / problem / "served"
+    return lake / problem / ANSWERS
 
 
 def inputs_folder_of(lake: Path, problem: str) -> Path:
     """It returns where the features of served rows are kept, where that is declared."""
-    return lake / problem / "served_inputs"
+    return lake / problem / INPUTS
 
 
 def mark_of(lake: Path, problem: str) -> list[tuple[str, int]]:

@@ -5,7 +5,7 @@ import os
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from ml_assets.errors import DeclarationError
@@ -14,6 +14,9 @@ from ml_assets.resources.lake import Lake
 from ml_assets.resources.ledger import Ledger
 from ml_assets.resources.registry import Registry
 from ml_assets.verification import Waiting
+
+if TYPE_CHECKING:
+    from ml_assets.resources.database import Database
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,10 @@ def open_stores(home: Home) -> Stores:
             f"This step belongs to a run whose ledger is in {told}, and ML_ASSETS_DATABASE_URL of this "
             f"machine names {home.database_at or 'no database'}. Start Ray here with it set."
         )
+    if home.database_url is None and home.lake_url is not None:
+        raise DeclarationError(
+            "ML_ASSETS_LAKE needs ML_ASSETS_DATABASE_URL too: locks that hold on all machines that use it."
+        )
     if home.database_url is None:
         return Stores(
             home.root, Lake(home.lake), Ledger(home.ledger), Registry(uri, home.mlflow, ui)
@@ -62,10 +69,18 @@ def open_stores(home: Home) -> Stores:
     database = Database(home.database_url)
     return Stores(
         home.root,
-        Lake(home.lake, database),
+        _lake(home, database),
         DatabaseLedger(home.ledger, database),
         Registry(uri, home.mlflow, ui, database),
     )
+
+
+def _lake(home: Home, database: "Database") -> Lake:
+    if home.lake_url is None:
+        return Lake(home.lake, database)
+    from ml_assets.resources.object_lake import ObjectLake, open_object_store
+
+    return ObjectLake(home.lake, database, store=open_object_store(home.lake_url))
 
 
 def _signed_in(uri: str) -> str:

@@ -23,7 +23,7 @@ from ml_assets.errors import ModelRefused
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-    from deltalake import DeltaTable
+    from deltalake import DeltaTable, Schema
 
 # Nothing that was ever a version is cleaned away by itself.
 _KEPT = {
@@ -77,6 +77,21 @@ class Table:
             return None
         return DeltaTable(self.folder, version=version)
 
+    @property
+    def _place(self) -> "str | Path":
+        return self.folder
+
+    @property
+    def _options(self) -> dict[str, str] | None:
+        return None
+
+    def _send(self, stored: StoredFile) -> None:
+        """A published file is where the table is."""
+
+    def path(self, stored: StoredFile) -> Path:
+        """It returns where a published file is on this machine; nothing is there if it is gone."""
+        return self.folder / stored.name
+
     def version(self) -> int | None:
         """It returns the number of the latest version, or None where nothing was committed."""
         # each version is a file that is never removed: deltalake need not be imported to look
@@ -128,7 +143,7 @@ class Table:
         import pyarrow.compute
         import pyarrow.parquet as pq
 
-        files = [self.folder / f.name for f in self.files()]
+        files = [self.path(f) for f in self.files()]
         has = [f for f in files if column in pq.read_schema(f).names]
         found = [
             pyarrow.compute.max(pq.read_table(f, columns=[column])[column]).as_py() for f in has
@@ -166,7 +181,7 @@ class Table:
 
     def holds(self, stored: StoredFile) -> bool:
         """It says whether a published file is there, as it was written."""
-        file = self.folder / stored.name
+        file = self.path(stored)
         return file.is_file() and file_digest(file).startswith(stored.digest)
 
     def commit(
@@ -189,14 +204,13 @@ class Table:
         Raises:
             deltalake.exceptions.CommitFailedError: another process brought that batch in.
         """
-        from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+        from deltalake import CommitProperties, Schema, Transaction
         from deltalake.transaction import AddAction, RemoveAction
 
         columns = Schema.from_arrow(schema)
-        delta = self._delta()
-        if delta is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            delta = DeltaTable.create(self.folder, columns, mode="ignore", configuration=_KEPT)
+        for stored in add:
+            self._send(stored)
+        delta = self._delta() or self._created(columns)
         everything = {f.name for f in self.files()} == {f.name for f in remove}
         if not everything or not remove:
             delta = self._widened(delta, schema)
@@ -228,6 +242,15 @@ class Table:
         )
         self.files()  # noted, for whoever asks next
         return int(self.version() or 0)
+
+    def _created(self, columns: "Schema") -> "DeltaTable":
+        from deltalake import DeltaTable
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        options = self._options
+        return DeltaTable.create(
+            self._place, columns, mode="ignore", configuration=_KEPT, storage_options=options
+        )
 
     def _widened(self, delta: "DeltaTable", schema: "pa.Schema") -> "DeltaTable":
         """It adds columns that come for the first time: earlier rows have none of their values."""
@@ -269,7 +292,7 @@ class Table:
                     )
                 known.add(stored.name)
         count = sum(f.rows for f in files)
-        return StoredRows(tuple(self.folder / f.name for f in files), count)
+        return StoredRows(tuple(self.path(f) for f in files), count)
 
 
 def _listed(delta: "DeltaTable") -> list[dict[str, Any]]:

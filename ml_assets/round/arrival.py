@@ -61,7 +61,7 @@ class Arrived:
 
 def table_of(round_: Round) -> Table:
     """It returns the table of this problem, read as it is declared today."""
-    return Table(round_.stores.lake.root / round_.problem.name / "table" / parsing(round_))
+    return round_.stores.lake.table(round_.problem.name, parsing(round_))
 
 
 # ------------------------------------------------------------------- one source
@@ -160,7 +160,7 @@ class _Desk:
         if stored is not None and stored.batch in {f.batch for f in self.taken}:
             return
         if stored is not None and known.of_today(arrival):  # it waits for the others
-            schema = pq.read_schema(self.table.folder / stored.name)
+            schema = pq.read_schema(self.table.path(stored))
             digest = known.files[arrival.name]["digest"]
             self._take(Batch(arrival.name, digest, stored, schema), arrival)
             return

@@ -49,8 +49,7 @@ def clean(round_: Round, dry_run: bool = False) -> Cleaned:
         places[STUDIES] = _studies(round_, keys)
         places["left by processes that died"] = lake.leftovers(name, round_.clock())
         for noun, found in places.items():
-            files = [f for place in found for f in _files(place)]
-            removed[noun] = len(files), sum(f.lstat().st_size for f in files)
+            removed[noun] = lake.measured(found)
             if not dry_run:
                 lake.remove(name, noun, found)
     return Cleaned({noun: counted for noun, counted in removed.items() if counted[0]}, kept)
@@ -78,9 +77,3 @@ def _unrepeatable(round_: Round) -> tuple[set[str], dict[str, str]]:
 def _studies(round_: Round, keys: set[str]) -> list[Path]:
     folder = round_.stores.lake.root / round_.problem.name / STUDIES
     return [f for f in sorted(folder.glob("*")) if f.name.split(".")[0] not in keys]
-
-
-def _files(place: Path) -> list[Path]:
-    if place.is_dir() and not place.is_symlink():
-        return [f for f in place.rglob("*") if not f.is_dir() or f.is_symlink()]
-    return [place]

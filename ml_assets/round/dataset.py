@@ -226,7 +226,7 @@ def _nothing_is_lost(round_: Round, table: Table, arrived: Arrived) -> None:
     noted = round_.stores.lake.noted(name, "table")
     if noted is None or noted["folder"] == table.folder.name or not noted["landing"]:
         return
-    before = Table(table.folder.with_name(noted["folder"])).files()
+    before = round_.stores.lake.table(name, noted["folder"]).files()
     here = {f.batch for f in arrived.files}
     gone = [f for f in before if f.batch not in here]
     if gone and round_.problem.dataset.is_landing:
@@ -271,7 +271,7 @@ def dataset_rows(round_: Round, entry: Entry) -> StoredRows:
         ModelRefused: they are not what was written.
     """
     manifest = entry.json(MANIFEST)
-    table = Table(round_.stores.lake.root / round_.problem.name / "table" / manifest["table"])
+    table = round_.stores.lake.table(round_.problem.name, manifest["table"])
     return round_.stores.lake.stored_rows(table, [StoredFile(**f) for f in manifest["files"]])
 
 

@@ -59,7 +59,7 @@ class Known:
         if seen is None or seen["mark"] != arrival.mark or not seen.get("file"):
             return None
         stored = StoredFile(*seen["file"])
-        return stored if (self.table.folder / stored.name).is_file() else None
+        return stored if self.table.path(stored).is_file() else None
 
     def of_today(self, arrival: Arrival) -> bool:
         """It says whether a known file was judged by what is declared today."""

@@ -14,7 +14,7 @@ from ml_assets.landing import Arrival, fetch, look_for
 from ml_assets.later import later
 from ml_assets.live import PROBABILITY, SCORED_FILE, SERVED, LiveRows, key_text, together
 from ml_assets.resources.ledger import MAKES_CHAMPION
-from ml_assets.resources.prediction_log import read_inputs, read_predictions
+from ml_assets.resources.prediction_log import ANSWERS, INPUTS, read_inputs, read_predictions
 from ml_assets.round import Round
 from ml_assets.round.dataset import current_dataset, dataset_rows, dataset_version
 from ml_assets.round.predictions import ScoredFile, scored_files
@@ -54,6 +54,7 @@ def live_rows(round_: Round, since: float | None = None, until: float | None = N
 
 
 def _served(round_: Round, since: float | None, until: float | None) -> pd.DataFrame:
+    round_.stores.lake.gather(round_.problem.name, ANSWERS)
     rows = read_predictions(round_.stores.lake.root, round_.problem.name, since, until)
     at = rows["at"].astype("int64") / 1e9
     rows = rows.drop(columns=["at", "inputs"]).rename(columns={"model_version": "version"})
@@ -164,6 +165,7 @@ def _of_served(round_: Round, rows: pd.DataFrame, kinds: dict[str, str]) -> pd.D
     columns: dict[str, list[Any]] = {n: [] for n in kinds}
     names: list[str] = []
     lake, problem = round_.stores.lake.root, round_.problem.name
+    round_.stores.lake.gather(problem, INPUTS)
     first, last = float(rows["at"].min()), float(rows["at"].max())
     for request in read_inputs(lake, problem, first - 1, last + 1):
         if request["columns"].keys() != kinds.keys():

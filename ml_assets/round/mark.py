@@ -2,7 +2,7 @@
 
 from ml_assets.digest import digest_of
 from ml_assets.errors import NotMaterialized
-from ml_assets.resources.prediction_log import mark_of
+from ml_assets.resources.prediction_log import ANSWERS, mark_of
 from ml_assets.resources.stores import Stores
 
 
@@ -20,4 +20,5 @@ def live_mark(problem: str, stores: Stores) -> str:
     noted = stores.lake.noted(problem, "scored") or {"files": {}}
     outputs = [f["output"] for f in noted.get("outputs", noted["files"].values())]
     champion = stores.ledger.mark(problem)
+    stores.lake.gather(problem, ANSWERS)
     return digest_of(mark_of(stores.lake.root, problem), outputs, dataset, champion)

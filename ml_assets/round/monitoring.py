@@ -16,7 +16,7 @@ from ml_assets.live import LiveRows, said_in, truth_in
 from ml_assets.problem import DriftRule, MonitoringDeclaration
 from ml_assets.problem.monitoring import ASPECTS, Aspect
 from ml_assets.quality import Decline, Expectation, Judged, declined, expectation, measured
-from ml_assets.resources.prediction_log import forget_inputs
+from ml_assets.resources.prediction_log import INPUTS, forget_inputs
 from ml_assets.retraining import in_words
 from ml_assets.round import Made, Round
 from ml_assets.round.live import live_features, live_rows
@@ -119,6 +119,7 @@ def make_monitoring(round_: Round) -> MonitoringMade:
             "columns": [asdict(c) for c in columns],
         },
     )
+    stores.lake.forget(name, INPUTS, now - declared.keep_inputs)
     forget_inputs(stores.lake.root, name, now - declared.keep_inputs)
     return MonitoringMade(
         verdicts,

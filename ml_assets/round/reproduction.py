@@ -15,7 +15,7 @@ from ml_assets.resources.table import StoredFile, Table
 from ml_assets.round import CARD, Round
 from ml_assets.round.candidate import fit_with_members
 from ml_assets.round.challenger import score_on_test
-from ml_assets.round.dataset import MANIFEST, described
+from ml_assets.round.dataset import MANIFEST, dataset_rows, described
 from ml_assets.round.record import CONFIG, environment
 from ml_assets.round.split import make_split
 from ml_assets.verification import load_verified
@@ -156,6 +156,7 @@ def _rows_at_hand(round_: Round, fresh: Round, kept: dict[str, Any]) -> str:
     manifest = then.json(MANIFEST)
     here = fresh.stores.lake.root / name
     here.mkdir(parents=True)
+    dataset_rows(round_, then)  # fetched, where they are kept elsewhere
     (here / "table").symlink_to(round_.stores.lake.root / name / "table")
     table = Table(here / "table" / manifest["table"])
     entry = described(fresh, table, [StoredFile(**f) for f in manifest["files"]])

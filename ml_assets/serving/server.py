@@ -1,22 +1,34 @@
 """The server: a port, and the web application behind it, until somebody ends it."""
 
+import contextlib
 import ipaddress
 import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from ml_assets.errors import DeclarationError
+from ml_assets.errors import DeclarationError, StoreAway
 from ml_assets.problem import Problem
-from ml_assets.resources.prediction_log import PredictionLog, folder_of, inputs_folder_of
+from ml_assets.resources.lake import Lake
+from ml_assets.resources.prediction_log import (
+    ANSWERS,
+    INPUTS,
+    PredictionLog,
+    folder_of,
+    inputs_folder_of,
+)
 from ml_assets.resources.stores import Stores
 from ml_assets.serving.champion import ServedChampion
 
 GRACE_SECONDS = 30  # what is under way may take so long after somebody ended the server
 KEPT_ALIVE_SECONDS = 75
 DAY = 86400.0  # seconds
+SENT_DAYS = 2
+SENT_EVERY = 60.0  # seconds: what is logged goes to an object store, where the lake is one
 
 
 def token_of(host: str, variable: str | None) -> str | None:
@@ -101,10 +113,11 @@ def serve(
     from ml_assets.serving.application import Limits, application
 
     served = ServedChampion.load(problem, stores)
-    log = PredictionLog(folder_of(stores.lake.root, problem.name), keep_days=log_days)
+    lake, seconds = stores.lake, stores.lake.segment_seconds or DAY
+    log = PredictionLog(folder_of(lake.root, problem.name), seconds, log_days)
     inputs = None
     if problem.monitoring is not None and problem.monitoring.inputs:
-        inputs = PredictionLog(inputs_folder_of(stores.lake.root, problem.name), DAY)
+        inputs = PredictionLog(inputs_folder_of(lake.root, problem.name), seconds)
     logging.getLogger("ml_assets.serving").addHandler(logging.StreamHandler())
     app = application(served, log, token, Limits(**limits), inputs)
     config = uvicorn.Config(
@@ -129,4 +142,40 @@ def serve(
     # Uvicorn ends in good order and then raises the signal again: that is no failure.
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[where])
+    with _sent(lake, problem.name, log_days):
+        uvicorn.Server(config).run(sockets=[where])
+
+
+@contextlib.contextmanager
+def _sent(lake: Lake, problem: str, log_days: int | None) -> Iterator[None]:
+    """It sends what is logged to where other machines look, now and then, and what is left at the end.
+
+    Answers do not wait for that: they are on this machine's disk before they go out.
+    """
+    if lake.segment_seconds is None:
+        yield
+        return
+
+    def send() -> None:
+        now = time.time()
+        try:
+            for name in (ANSWERS, INPUTS):  # also of a process that died; what is older was removed
+                lake.send_logged(problem, name, now - SENT_DAYS * DAY)
+            if log_days is not None:
+                lake.forget(problem, ANSWERS, now - max(log_days, SENT_DAYS) * DAY)
+        except StoreAway as error:  # they are sent the next time
+            logging.getLogger("ml_assets.serving").warning("%s", error)
+
+    def sending() -> None:
+        while not ended.wait(SENT_EVERY):
+            send()
+
+    ended = threading.Event()
+    thread = threading.Thread(target=sending, name="sends the prediction log", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        send()

@@ -158,6 +158,7 @@ def _on_ray() -> dg.ExecutorDefinition:
         # without name and password: who may look at Ray's jobs would see them
         **({"MLFLOW_TRACKING_URI": home.mlflow_server} if home.mlflow_server else {}),
         **({DATABASE_AT: home.database_at} if home.database_at else {}),
+        **({"ML_ASSETS_LAKE": home.lake_url} if home.lake_url else {}),
     }
     words = [f"{name}={value}" for name, value in told.items()]
     return ray_executor.configured({"ray": {"address": address, "env_vars": words}})
