@@ -48,16 +48,20 @@ def run_text(document: dict[str, Any]) -> str:
         lines += ["Gates", *_gates(document["gates"]), ""]
     for step, message in document["errors"].items():
         lines += [f"{click.style('failed', fg='red')} {step}: {message}", ""]
+    lines += _after_deployment(document["live"])
     decided = "promoted" if document["decision"]["promoted"] else "held"
     if not document["success"]:
         decided = "refused"
-    lines.append(f"Decision: {decided}. {document['decision']['reason']}")
+    if document["challenger"] or not document["live"]:
+        lines.append(f"Decision: {decided}. {document['decision']['reason']}")
     now = document["champion"]
     lines.append(
         f"Champion: version {now['version']} ({now['candidate']}), since {now['since']}."
         if now
         else "Champion: none."
     )
+    for run in document["follows"]:
+        lines.append(f"Next: {run['command']}  (while `ml-assets ui` works, it starts by itself)")
     lines += ["", "Where to look: `ml-assets ui`, then", *(f"  {x}" for x in document["links"])]
     return "\n".join(lines)
 
@@ -96,20 +100,48 @@ def _board(board: dict[str, Any], metric: str, winner: str | None) -> list[str]:
 
 def _gates(gates: list[dict[str, Any]]) -> list[str]:
     """It returns the gates, a line each; those on data that hold share one, for they are many."""
-    lines, quiet = [], []
+    lines: list[str] = []
+    quiet: dict[str, list[str]] = {"the data": [], "live rows": []}
     for g in gates:
         if g["name"] == "beats_the_champion":  # that is the decision
             continue
         if g["passed"] and g["asset"] not in ("challenger", "production_model"):
-            quiet += [g["name"]] if g["name"] != "is_fitted" else []
+            after = g["asset"] in ("monitoring", "predictions", "rollback_decision", "canary")
+            about = quiet["live rows" if after else "the data"]
+            about += [g["name"]] if g["name"] != "is_fitted" else []
             continue
         mark = "ok  " if g["passed"] else ("FAIL" if g["severity"] == "ERROR" else "warn")
         colour = "green" if g["passed"] else ("red" if g["severity"] == "ERROR" else "yellow")
         lines.append(f"  {click.style(mark, fg=colour)} {g['name']}: {g['reason']}")
-    if quiet:
-        told = f"{len(quiet)} on the data: {', '.join(quiet)}"
-        lines.insert(0, f"  {click.style('ok  ', fg='green')} {told}")
+    told = [f"{len(names)} on {what}: {', '.join(names)}" for what, names in quiet.items() if names]
+    return [*(f"  {click.style('ok  ', fg='green')} {t}" for t in told), *lines]
+
+
+def _after_deployment(live: dict[str, dict[str, Any]]) -> list[str]:
+    """It returns what was scored and seen after deployment, and what follows from it."""
+    lines = []
+    if scored := live.get("predictions"):
+        lines.append(
+            f"Scored: {counted(scored['row_count'], 'row')} of {counted(scored['files'], 'file')} "
+            f"by version {scored['model_version']}."
+        )
+    if seen := live.get("monitoring"):
+        lines.append(
+            f"Live rows: {seen['live_rows']:,} of version {seen['model_version']}, in "
+            f"{counted(seen['windows'], 'window')}. {seen['labels']}"
+        )
+    for asset, what in (
+        ("rollback_decision", "Fresh champion"),
+        ("retrain_decision", "Retraining"),
+    ):
+        if decided := live.get(asset):
+            lines.append(f"{what}: {decided['decision']}. {decided['reason']}")
     return lines
+
+
+def counted(count: int, noun: str) -> str:
+    """It returns how many there are of something: 1 file, 2 files."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _metrics(metrics: dict[str, float], first: str | None, most: int = 5) -> str:

@@ -126,7 +126,8 @@ def _reason(declared: RetrainDeclaration, situation: Situation) -> tuple[str | N
         return f"{on_new.min_new_rows:,} new rows are enough for a run.", on_new.min_new_rows
     rule = declared.drift_rule
     if rule is not None and situation.alarms:
-        return " ".join(a.reason for a in situation.alarms), rule.min_new_rows
+        told = (a.reason.split(". ")[0].rstrip(".") for a in situation.alarms)
+        return ". ".join(told) + ".", rule.min_new_rows
     return None, 0
 
 

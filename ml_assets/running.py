@@ -30,6 +30,13 @@ DONE, FAILED, WRONG = 0, 1, 2
 DAGSTER_UI = "http://127.0.0.1:3000"
 # Errors of the input, not of the run: the command ends with status 2.
 _WRONG_INPUT = ("DatasetError", "DeclarationError")
+# The assets after deployment, which are in no round: what declares each, and what is told of it.
+LIVE = {
+    "predictions": ("predictions", ("model_version", "files", "dagster/row_count", "wrong_rows")),
+    "monitoring": ("monitoring", ("model_version", "live_rows", "windows", "labels")),
+    "rollback_decision": ("monitoring", ("decision", "reason")),
+    "retrain_decision": ("monitoring", ("decision", "reason")),
+}
 
 
 @dataclass(frozen=True)
@@ -156,33 +163,50 @@ def run(
 
     problem = component.problem
     otherwise = told_otherwise(problem, changed(problem, given), given)
-    job = definitions.resolve_job_def(problem.name)
-    selection = _selected(component, job, only) if only else None
-    run_id = make_new_run_id()
+    jobs = _asked(definitions, component, only)
     watched = Watched(say, problem.name)
-    say(f"{problem.name}: run {run_id}" + (f", with {otherwise}" if otherwise else ""))
-    instance.add_event_listener(run_id, watched.see)
+    run_ids: list[str] = []
+    success = True
+    for job, selection in jobs:
+        run_ids.append(make_new_run_id())
+        say(f"{problem.name}: run {run_ids[-1]}" + (f", with {otherwise}" if otherwise else ""))
+        instance.add_event_listener(run_ids[-1], watched.see)
+        wanted = {
+            "run_id": run_ids[-1],
+            "asset_selection": selection,
+            "run_config": run_config(problem, given),
+            "tags": _tags(problem, otherwise),
+        }
+        success = _execute(job, instance, component, wanted, say)
+        if not success:
+            break
+    stores_of(component).let_go()
+    document = _document(component, run_ids, watched, success) | {"otherwise": otherwise}
+    return Outcome(_status(document, watched, success), document)
+
+
+def _execute(
+    job: Any,
+    instance: dg.DagsterInstance,
+    component: "MLProblem",
+    wanted: dict[str, Any],
+    say: Callable[[str], None],
+) -> bool:
+    """It runs a job when its turn has come, and returns whether it succeeded."""
+    problem = component.problem
     locks, database = find_home(component.root).path / "turns", stores_of(component).lake.database
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    config = {**quiet, **wanted["run_config"]}
     with (
         turn(instance, locks, problem.name, say, database),
-        _in_time(problem, instance, run_id, say),
+        _in_time(problem, instance, wanted["run_id"], say),
     ):
         began = time.perf_counter()
         result = job.execute_in_process(
-            instance=instance,
-            run_id=run_id,
-            asset_selection=selection,
-            raise_on_error=False,
-            run_config={
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-                **run_config(problem, given),
-            },
-            tags=_tags(problem, otherwise),
+            instance=instance, raise_on_error=False, **{**wanted, "run_config": config}
         )
-    stores_of(component).let_go()
     say(f"  {'done' if result.success else 'failed'} in {time.perf_counter() - began:.1f} s\n")
-    document = _document(component, run_id, watched, result.success) | {"otherwise": otherwise}
-    return Outcome(_status(document, watched, result.success), document)
+    return bool(result.success)
 
 
 def _tags(problem: Problem, otherwise: str) -> dict[str, str]:
@@ -233,16 +257,43 @@ def _in_time(
         watchdog.cancel()
 
 
-def _selected(component: "MLProblem", job: Any, only: tuple[str, ...]) -> list[dg.AssetKey]:
-    keys = {"/".join(k.path[1:]): k for k in job.asset_layer.executable_asset_keys}
+def _asked(
+    definitions: dg.Definitions, component: "MLProblem", only: tuple[str, ...]
+) -> list[tuple[Any, list[dg.AssetKey] | None]]:
+    """It returns the jobs to be run, in order, each with which of its assets: None for all.
+
+    What comes after deployment is made by jobs of its own: in one run with a round, Dagster skips
+    what follows an asset that had nothing to do.
+    """
+    problem = component.problem
+    jobs = [definitions.resolve_job_def(problem.name)]
+    if not only:
+        return [(jobs[0], None)]
+    jobs += [
+        definitions.resolve_job_def(f"{problem.name}_{job}")
+        for job, declared in (
+            ("predictions", problem.predictions),
+            ("monitoring", problem.watched()),
+        )
+        if declared is not None
+    ]
+    of_job = [j.asset_layer.executable_asset_keys for j in jobs]
+    chosen = _selected(problem.name, [k for keys in of_job for k in keys], only)
+    asked = [(j, [k for k in chosen if k in keys]) for j, keys in zip(jobs, of_job, strict=True)]
+    return [(j, keys) for j, keys in asked if keys]
+
+
+def _selected(name: str, made: list[dg.AssetKey], only: tuple[str, ...]) -> list[dg.AssetKey]:
+    keys = {"/".join(k.path[1:]): k for k in made}
     chosen = []
     for word in only:
-        asked = word.removeprefix(f"{component.problem.name}/").strip("/")
+        asked = word.removeprefix(f"{name}/").strip("/")
         found = [k for path, k in keys.items() if path == asked or path.startswith(f"{asked}/")]
         if not found:
-            raise MLAssetsError(
-                f"--only {word}: {component.problem.name} has no such asset.{did_you_mean(asked, keys)}"
-            )
+            hint = did_you_mean(asked, keys)
+            if asked in LIVE:
+                hint = f" `{LIVE[asked][0]}` is to be declared in its defs.yaml first."
+            raise MLAssetsError(f"--only {word}: {name} has no such asset.{hint}")
         chosen += found
     if any(k.path[1] == "split" for k in chosen):  # the three parts are made together
         chosen += [k for path, k in keys.items() if path.startswith("split/")]
@@ -252,7 +303,7 @@ def _selected(component: "MLProblem", job: Any, only: tuple[str, ...]) -> list[d
 
 
 def _document(
-    component: "MLProblem", run_id: str, watched: Watched, success: bool
+    component: "MLProblem", run_ids: list[str], watched: Watched, success: bool
 ) -> dict[str, Any]:
     problem, stores = component.problem, stores_of(component)
     dataset = watched.materialized.get("dataset", {})
@@ -270,12 +321,12 @@ def _document(
     evaluation = watched.materialized.get("evaluation", {})
     return {
         "problem": problem.name,
-        "run_id": run_id,
+        "run_id": run_ids[0],
         "success": success,
         "dataset": {
             "version": dataset.get("version"),
             "rows": dataset.get("dagster/row_count"),
-            "quarantined": refused_in(component, run_id),
+            "quarantined": [q for r in run_ids for q in refused_in(component, r)],
         },
         "candidates": _candidates(list(problem.contenders()), watched, gates),
         "select": evaluation.get("select")
@@ -289,13 +340,37 @@ def _document(
             "reason": _reason(watched, gates, success),
         },
         "champion": champion(problem.name, stores),
+        "live": _live(watched),
+        "follows": _follows(problem.name, watched),
         "errors": {step: message for step, (_, message) in watched.failed.items()},
         "links": [
-            f"{DAGSTER_UI}/runs/{run_id}",
-            f"{DAGSTER_UI}/assets/{problem.name}/challenger",
+            *(f"{DAGSTER_UI}/runs/{run_id}" for run_id in run_ids),
+            f"{DAGSTER_UI}/assets/{problem.name}/{_to_look_at(watched)}",
             f"{stores.registry.ui}/#/models/{problem.name}",
         ],
     }
+
+
+def _live(watched: Watched) -> dict[str, dict[str, Any]]:
+    """It returns what the assets after deployment came to, where they were made."""
+    return {
+        asset: {k.removeprefix("dagster/"): watched.materialized[asset][k] for k in told}
+        for asset, (_, told) in LIVE.items()
+        if asset in watched.materialized
+    }
+
+
+def _follows(name: str, watched: Watched) -> list[dict[str, str]]:
+    """It returns the runs that a decision asks for: a sensor starts them, where one is awake."""
+    decided = watched.materialized.get("retrain_decision", {})
+    if decided.get("decision") != "retrain":
+        return []
+    return [{"job": name, "command": f"ml-assets run {name}", "reason": decided["reason"]}]
+
+
+def _to_look_at(watched: Watched) -> str:
+    seen = [a for a in LIVE if a in watched.materialized]
+    return "monitoring" if "monitoring" in seen else seen[0] if seen else "challenger"
 
 
 def _reason(watched: Watched, gates: list[dict[str, Any]], success: bool) -> str:

@@ -1,6 +1,7 @@
 """Pages of the documentation that are run: their blocks, what a shell says to them, and how it is shown.
 
-A page is a small project.  A block with a title is a file that is written, or added to; a block `console` holds
+A page is a small project.  A block with a title is a file that is written, or added to (`add to FILE`, or
+`add to FILE after WORD`: below the first line that has the word); a block `console` holds
 commands after `$ ` and what they say; a comment `<!-- run: COMMANDS -->` is run and not shown.
 """
 
@@ -37,12 +38,17 @@ def give(folder: Path, telco: Path | None) -> None:
     import pandas as pd
 
     rows = pd.read_csv(telco, dtype=str) if telco else customers()
-    late = min(400, len(rows) // 6)
-    first, second = rows[:6000] if telco else rows[:-late], rows[-late:]
+    late, new = (400, 600) if telco else (400, 300)
+    fresh = rows[rows["tenure"].astype(int) <= (2 if telco else 12)]
+    bought = fresh.sample(new, random_state=0)  # customers who have just come, of another company
+    rest = rows.drop(bought.index)
+    first, second = rest[: 6000 if telco else -late], rest[6000:6400] if telco else rest[-late:]
     folder.mkdir(parents=True)
     first.to_csv(folder / "2026-01.csv", index=False)
     second.to_csv(folder / "2026-02.csv", index=False)
     second.drop(columns="MonthlyCharges").to_csv(folder / "2026-02-wrong.csv", index=False)
+    bought.drop(columns="Churn").to_csv(folder / "2026-03.csv", index=False)
+    bought.to_csv(folder / "2026-03-known.csv", index=False)
 
 
 def customers(count: int = 2400) -> "pd.DataFrame":
@@ -126,10 +132,7 @@ class Walk:
         """It writes the files and runs the commands of a page."""
         for block in blocks(page):
             if block.title:
-                added = block.title.startswith(ADDED)
-                file = self.root / block.title.removeprefix(ADDED)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text((file.read_text() if added else "") + block.text)
+                self.write(block)
             elif block.kind == "console":
                 typed = [line[2:] for line in block.text.split("\n") if line.startswith("$ ")]
                 told = [self.run(command) for command in typed]
@@ -137,6 +140,15 @@ class Walk:
             elif block.kind == "hidden":
                 told_ = self.run(block.text)
                 assert told_.status == 0, told_
+
+    def write(self, block: Block) -> None:
+        """It writes a block's file, or adds the block to it."""
+        name, _, word = block.title.removeprefix(ADDED).partition(" after ")
+        file = self.root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        before = file.read_text() if block.title.startswith(ADDED) else ""
+        place = before.index("\n", before.index(word)) + 1 if word else len(before)
+        file.write_text(before[:place] + block.text + before[place:])
 
     def run(self, command: str) -> Said:
         """It runs one command as a shell does, when what was just written counts as whole."""
@@ -162,7 +174,7 @@ class Walk:
 
     def _age(self) -> None:
         then = time.time() - 60
-        for file in self.root.glob("landing/**/*.csv"):
+        for file in [*self.root.glob("landing/**/*.csv"), *self.root.glob("inbox/**/*.csv")]:
             os.utime(file, (then, then))
 
 

@@ -17,6 +17,7 @@ import yaml
 from click.testing import CliRunner
 from dagster import AssetKey, DagsterInstance
 
+from ml_assets import running
 from ml_assets.command import main
 from ml_assets.resources.ledger import Ledger
 from ml_assets_tests.problems import MODEL, arrive, empty_store, quickly, rows
@@ -372,6 +373,53 @@ def test_only_runs_what_was_named(ran: Desk) -> None:
 
 def test_only_guesses_a_misspelt_asset(ran: Desk) -> None:
     assert ran.type("run", "demo", "--only", "evaluaton").refused("Did you mean `evaluation`?")
+
+
+def test_what_comes_after_deployment_is_brought_up_to_date_by_name(ran: Desk) -> None:
+    """Scored, watched and decided by one command, in this order; no round is made.
+
+    Seen to fail: in one run with `predictions` that had no new file, `monitoring` was skipped.
+    """
+    after = ["predictions", "monitoring", "rollback_decision", "retrain_decision"]
+    words = [w for asset in after for w in ("--only", asset)]
+    for word in ("predictions", "monitoring"):
+        refused = ran.type("run", "demo", "--only", word)
+        assert refused.refused(f"`{word}` is to be declared in its defs.yaml first.")
+    ran.declare(
+        YAML
+        + "  predictions: {path: inbox/, output: scored}\n"
+        + "  monitoring: {window: 50, min_rows: 50}\n"
+        + "  retrain: {on_new_data: {min_new_rows: 100}, cool_down: 1s}\n"
+    )
+    (ran.root / "inbox").mkdir()
+    moved = rows().drop(columns="y")
+    moved["id"] += 10_000
+    moved["b"] += 100
+    arrive(moved, ran.root / "inbox" / "1.csv")
+    looked = ran.type("run", "demo", *words, "--json")
+    assert looked.status == 0, looked.err
+    seen = looked.document
+    assert seen["live"]["predictions"]["row_count"] == len(moved)
+    assert seen["live"]["monitoring"]["windows"] == len(moved) // 50
+    assert seen["live"]["rollback_decision"]["decision"] == "kept"
+    assert seen["live"]["retrain_decision"]["decision"] == "wait"
+    assert seen["follows"] == []
+    warned = [g["name"] for g in seen["gates"] if not g["passed"]]
+    assert "features_are_spread_alike" in warned
+    assert seen["candidates"] == {}
+    again = ran.type("run", "demo", *words)
+    assert again.status == 0
+    assert "Live rows: 600 of version" in again.out
+    assert "Fresh champion: kept. " in again.out
+    assert "Retraining: wait. " in again.out
+    assert "Decision: " not in again.out
+
+
+def test_the_run_that_a_decision_asks_for_follows() -> None:
+    watched = running.Watched(lambda _: None, "demo")
+    for decision, followed in (("wait", []), ("retrain", ["ml-assets run demo"])):
+        watched.materialized["retrain_decision"] = {"decision": decision, "reason": "Drift."}
+        assert [f["command"] for f in running._follows("demo", watched)] == followed
 
 
 def test_a_split_is_made_whole_when_one_part_is_named(ran: Desk) -> None:

@@ -31,7 +31,8 @@ SELDOM = (100_000, 20, 20)
     "--only",
     multiple=True,
     metavar="ASSET",
-    help="Only these assets: dataset, split, candidate/NAME, candidate, evaluation, challenger, production_model.",
+    help="Only these assets: dataset, split, candidate/NAME, candidate, evaluation, challenger, "
+    "production_model; after deployment predictions, monitoring, rollback_decision, retrain_decision.",
 )
 @click.option(
     "--set",
@@ -55,6 +56,7 @@ def run(
     \b
     ml-assets run churn
     ml-assets run churn --only candidate/ours --only evaluation
+    ml-assets run churn --only monitoring --only retrain_decision
     ml-assets run churn --set candidates.random_forest.n_estimators=300
     """
     # What imports make stays: to look through it for garbage, again and again, is a fifth of their time.

@@ -44,11 +44,17 @@ def test_every_command_ends_as_the_page_says(walk: Walk) -> None:
 
 
 def test_the_hour_takes_its_course(walk: Walk) -> None:
-    first, wrong, better, after = said(walk, "ml-assets run churn")
+    first, wrong, moved, known, better, after = said(walk, "ml-assets run churn")
     assert "Decision: promoted. There is no champion yet, and every gate holds." in first.text
     assert "Champion: version 1 (small_tree)" in first.text
     assert "quarantined 2026-02.csv: `MonthlyCharges` is not there." in wrong.text
     assert "Decision: held." in wrong.text
+    assert "warn features_are_spread_alike: " in moved.text
+    assert "Retraining: wait. " in moved.text
+    assert "But 0 rows are new" in moved.text
+    assert "predictions 0 have their label" in " ".join(moved.text.split())
+    assert "Retraining: retrain. " in known.text
+    assert "Next: ml-assets run churn" in known.text
     assert "Decision: promoted. Against champion version 1 it is better" in better.text
     assert "Champion: version 2 (linear)" in better.text
     [back] = said(walk, "ml-assets rollback churn --why")
