@@ -78,9 +78,13 @@ CATALOGUE: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
         _REGRESSOR: ("catboost.CatBoostRegressor", {"verbose": 0, "allow_writing_files": False}),
     },
 }
-# Fitted side by side, the first of these begin first, and the others last.
-SLOW = ("random_forest", "extra_trees", "catboost")
-QUICK = ("baseline", "linear", "logistic_regression", "ridge")
+# Fitted side by side, the first of these begin first, and the others last.  By how fitting grows with
+# the rows: trees that are not limited sort them at each level, boosting looks at histograms.
+_SLOW = (
+    *("Forest", "ExtraTree", "DecisionTree", "GradientBoosting", "CatBoost", "SVC", "SVR", "MLP"),
+    *("GaussianProcess", "Stacking", "Voting", "Bagging", "SearchCV"),
+)
+_QUICK = ("Dummy", "LogisticRegression", "Linear", "Ridge", "Lasso", "NB", "Discriminant")
 # These want codes for classes, or give labels in another shape.  A vote of one member encodes
 # and decodes for them, and is plain scikit-learn wherever the model is loaded.
 _NEEDS_CODES = ("xgboost", "catboost")
@@ -209,6 +213,17 @@ def _estimator(declared: CandidateDeclaration, task: str, folder: Path | None) -
         if params.get("n_jobs", 1) is None:
             estimator.set_params(n_jobs=-1)
     return estimator
+
+
+def slowness(declared: CandidateDeclaration, task: str, folder: Path | None) -> int:
+    """It guesses by its estimator how long a candidate takes to fit: 0, 1 or 2."""
+    if declared.search:
+        return 2
+    estimator = _estimator(declared, task, folder)
+    name = type(estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator).__name__
+    if any(word in name for word in _SLOW) and not name.startswith("Hist"):
+        return 2
+    return 0 if any(word in name for word in _QUICK) else 1
 
 
 def _refuse_unknown_params(name: str, found: Any, params: dict[str, Any]) -> None:

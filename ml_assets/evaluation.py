@@ -5,7 +5,9 @@ The metrics are scikit-learn's, called by its names.  `pr_auc` is its average pr
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 else:
     np = later("numpy")
     metrics = later("sklearn.metrics")
-
-_OF_PROBABILITIES = ("log_loss", "brier", "roc_auc", "pr_auc")
 
 
 @dataclass(frozen=True)
@@ -55,81 +55,97 @@ def score(
         truth: the true classes or amounts, one per row.
         predictions: what the candidate said of the same rows.
         target: task, classes and positive class.
-        only: leave out what is not needed for this metric.
+        only: compute this metric and no other.
 
     Returns:
         Values by metric name; a metric that is not defined here (one class among the rows, no
         probabilities) is absent: it is never written as 0.
     """
+    found: dict[str, Callable[[], Any]] = {}
     if target.task == "regression":
         found = _regression(truth, predictions.values)
     else:
-        found = {}
-        whole = not Predictions(predictions.values).missing()
-        if whole and only not in _OF_PROBABILITIES:
+        if not Predictions(predictions.values).missing():
             found = _labels(truth, predictions.values, target)
-        if predictions.probabilities is not None and only in (None, *_OF_PROBABILITIES):
+        if predictions.probabilities is not None:
             found |= _probabilities(truth, predictions.probabilities, target)
-    return {k: float(v) for k, v in found.items() if v is not None and math.isfinite(v)}
+    asked = found if only is None else {only} & found.keys()
+    told = {name: found[name]() for name in asked}
+    return {k: float(v) for k, v in told.items() if v is not None and math.isfinite(v)}
 
 
-def _regression(truth: np.ndarray, values: np.ndarray) -> dict[str, Any]:
+def _regression(truth: np.ndarray, values: np.ndarray) -> dict[str, Callable[[], Any]]:
     truth, values = truth.astype("float64"), values.astype("float64")
     if not np.isfinite(values).all():
         return {}
     return {
-        "rmse": metrics.root_mean_squared_error(truth, values),
-        "mae": metrics.mean_absolute_error(truth, values),
+        "rmse": lambda: metrics.root_mean_squared_error(truth, values),
+        "mae": lambda: metrics.mean_absolute_error(truth, values),
         # with a true value of 0 the percentage has no meaning
-        "mape": metrics.mean_absolute_percentage_error(truth, values) if truth.all() else None,
-        "r2": metrics.r2_score(truth, values) if len(truth) > 1 else None,
-        "max_error": metrics.max_error(truth, values),
+        "mape": lambda: (
+            metrics.mean_absolute_percentage_error(truth, values) if truth.all() else None
+        ),
+        "r2": lambda: metrics.r2_score(truth, values) if len(truth) > 1 else None,
+        "max_error": lambda: metrics.max_error(truth, values),
     }
 
 
-def _labels(truth: np.ndarray, values: np.ndarray, target: Target) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "accuracy": metrics.accuracy_score(truth, values),
-        "balanced_accuracy": metrics.recall_score(
+def _labels(truth: np.ndarray, values: np.ndarray, target: Target) -> dict[str, Callable[[], Any]]:
+    @functools.cache
+    def counted(average: str) -> tuple[Any, ...]:
+        one, other = truth, values
+        if average == "binary":
+            one, other = truth == target.positive, values == target.positive
+        return tuple(
+            metrics.precision_recall_fscore_support(one, other, average=average, zero_division=0)
+        )
+
+    def nth(average: str, i: int) -> Any:
+        return counted(average)[i]
+
+    found: dict[str, Callable[[], Any]] = {
+        "accuracy": lambda: metrics.accuracy_score(truth, values),
+        "balanced_accuracy": lambda: metrics.recall_score(
             truth, values, labels=sorted(set(truth)), average="macro", zero_division=0
         ),
     }
-    averages = {"macro": "macro", "weighted": "weighted"}
-    for name, average in averages.items():
-        p, r, f, _ = metrics.precision_recall_fscore_support(
-            truth, values, average=average, zero_division=0
-        )
-        found |= {f"precision_{name}": p, f"recall_{name}": r, f"f1_{name}": f}
+    averages = {"macro": "_macro", "weighted": "_weighted"}
     if target.task == "binary":
-        p, r, f, _ = metrics.precision_recall_fscore_support(
-            truth == target.positive, values == target.positive, average="binary", zero_division=0
-        )
-        found |= {"precision": p, "recall": r, "f1": f}
+        averages["binary"] = ""
+    for average, ending in averages.items():
+        for i, name in enumerate(("precision", "recall", "f1")):
+            found[name + ending] = functools.partial(nth, average, i)
     return found
 
 
-def _probabilities(truth: np.ndarray, given: np.ndarray, target: Target) -> dict[str, Any]:
+def _probabilities(
+    truth: np.ndarray, given: np.ndarray, target: Target
+) -> dict[str, Callable[[], Any]]:
     classes = list(target.classes)
     if not np.isfinite(given).all():
         return {}
     onehot = np.column_stack([truth == c for c in classes]).astype("float64")
-    clipped = np.clip(given, 1e-15, 1)
-    clipped = clipped / clipped.sum(axis=1, keepdims=True)
-    found: dict[str, Any] = {"log_loss": -np.log(clipped[onehot.astype(bool)]).mean()}
+
+    def log_loss() -> Any:
+        clipped = np.clip(given, 1e-15, 1)
+        clipped = clipped / clipped.sum(axis=1, keepdims=True)
+        return -np.log(clipped[onehot.astype(bool)]).mean()
+
+    found: dict[str, Callable[[], Any]] = {"log_loss": log_loss}
     if target.task == "binary":
         index = classes.index(target.positive)
         positive, share = onehot[:, index], given[:, index]
-        found["brier"] = np.mean((positive - share) ** 2)
+        found["brier"] = lambda: np.mean((positive - share) ** 2)
         if 0 < positive.sum() < len(positive):
-            found["roc_auc"] = metrics.roc_auc_score(positive, share)
-            found["pr_auc"] = metrics.average_precision_score(positive, share)
+            found["roc_auc"] = lambda: metrics.roc_auc_score(positive, share)
+            found["pr_auc"] = lambda: metrics.average_precision_score(positive, share)
         return found
-    found["brier"] = np.mean(np.sum((onehot - given) ** 2, axis=1))
+    found["brier"] = lambda: np.mean(np.sum((onehot - given) ** 2, axis=1))
     present = onehot.any(axis=0) & ~onehot.all(axis=0)
     if present.all():  # one against the rest, each class weighing the same
         pairs = [(onehot[:, i], given[:, i]) for i in range(len(classes))]
-        found["roc_auc"] = np.mean([metrics.roc_auc_score(t, s) for t, s in pairs])
-        found["pr_auc"] = np.mean([metrics.average_precision_score(t, s) for t, s in pairs])
+        found["roc_auc"] = lambda: np.mean([metrics.roc_auc_score(t, s) for t, s in pairs])
+        found["pr_auc"] = lambda: np.mean([metrics.average_precision_score(t, s) for t, s in pairs])
     return found
 
 

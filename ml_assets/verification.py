@@ -6,6 +6,7 @@ were stored with it.
 """
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -53,8 +55,31 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def load_verified(folder: Path, digest: str, trusted: tuple[str, ...] = ()) -> Any:
+@dataclass(frozen=True)
+class Loaded:
+    """A model that was loaded before anybody asked whether it is the right one.
+
+    Attributes:
+        digest: SHA-256 of the bytes that it was loaded from.
+        trusted: what was trusted then, besides our own list.
+        model: the model.
+    """
+
+    digest: str
+    trusted: tuple[str, ...]
+    model: Any
+
+
+def load_verified(
+    folder: Path, digest: str, trusted: tuple[str, ...] = (), early: Loaded | None = None
+) -> Any:
     """It returns the model of a folder whose content has the recorded digest.
+
+    Args:
+        folder: where its files are.
+        digest: SHA-256 of the whole folder.
+        trusted: types that are trusted besides our own list.
+        early: a model that was loaded already; it is taken when it is of the very same bytes.
 
     Raises:
         ModelRefused: a file was changed, added or removed; or the model holds untrusted types.
@@ -73,16 +98,21 @@ def load_verified(folder: Path, digest: str, trusted: tuple[str, ...] = ()) -> A
     file = folder / MODEL_FILE
     if not file.is_file():
         raise ModelRefused(f"{folder} holds no {MODEL_FILE}.")
-    return load(file.read_bytes(), trusted)
+    data = file.read_bytes()
+    if early and (early.digest, early.trusted) == (hashlib.sha256(data).hexdigest(), trusted):
+        return early.model
+    return load(data, trusted)
 
 
-def verify(folder: Path, digest: str, trusted: tuple[str, ...] = ()) -> dict[str, Any]:
+def verify(
+    folder: Path, digest: str, trusted: tuple[str, ...] = (), early: Loaded | None = None
+) -> dict[str, Any]:
     """It loads a stored model and compares its predictions for the golden rows.
 
     Raises:
         ModelRefused: it is not what its record says, or predicts otherwise.
     """
-    model = load_verified(folder, digest, trusted)
+    model = load_verified(folder, digest, trusted, early)
     return {"golden_rows": says_the_same(model, folder), "digest": digest}
 
 
@@ -205,11 +235,13 @@ class Waiting:
     It is forked when the libraries are imported and nothing of the problem is: neither its code nor
     its rows nor a model.  That spares a new process importing all of them again, which is half of
     what a small run does.  It ends with the process that it was forked from.
+
+    Loading a large forest takes seconds: it may be told to load a file while this process does.
     """
 
     def __init__(self) -> None:
         import pandas  # noqa: F401  what verifying needs is to be there before the fork
-        import skops.io  # noqa: F401
+        import sklearn.pipeline  # noqa: F401
 
         asked, ask = os.pipe()
         answer, answered = os.pipe()
@@ -219,6 +251,12 @@ class Waiting:
         os.close(asked)
         os.close(answered)
         self.ask, self.answer, self.begun = ask, answer, b""
+
+    def load(self, file: Path, trusted: tuple[str, ...] = ()) -> None:
+        """It tells the process to load a file: it is likely to be asked of the same bytes."""
+        told = json.dumps({"file": str(file), "trusted": list(trusted)}).encode() + b"\n"
+        with contextlib.suppress(OSError):
+            os.write(self.ask, told)
 
     def begin(self, folder: Path, digest: str, trusted: tuple[str, ...] = ()) -> bytes:
         """It asks its one question; the answer is fetched by `verify`."""
@@ -280,21 +318,37 @@ def _wait(asked: int, answered: int) -> NoReturn:
         os.closerange(3, kept[0])
         os.closerange(kept[0] + 1, kept[1])
         os.closerange(kept[1] + 1, os.sysconf("SC_OPEN_MAX"))
-        with os.fdopen(asked, "rb") as file:
-            question = file.readline()
-        if question.endswith(b"\n"):
-            import threadpoolctl
+        import threadpoolctl
 
-            with threadpoolctl.threadpool_limits(1):
-                told = json.dumps(_answered(json.loads(question)))
-            os.write(answered, told.encode() + b"\n")
+        from ml_assets.artifact import skops_io
+
+        skops_io()  # which is to be there when it is asked
+        with threadpoolctl.threadpool_limits(1), os.fdopen(asked, "rb") as lines:
+            early = None
+            for line in lines:
+                question = json.loads(line) if line.endswith(b"\n") else {}
+                if "file" in question:
+                    early = _loaded(Path(question["file"]), tuple(question["trusted"]))
+                elif question:
+                    os.write(answered, json.dumps(_answered(question, early)).encode() + b"\n")
+                    break
     finally:
         os._exit(0)  # nothing of the process that it was forked from is to be cleaned up here
 
 
-def _answered(asked: dict[str, Any]) -> dict[str, Any]:
+def _loaded(file: Path, trusted: tuple[str, ...]) -> Loaded | None:
+    """It returns the model of a file; None when it cannot be loaded, which is said when it is asked."""
+    from ml_assets.artifact import load
+
+    with contextlib.suppress(OSError, ModelRefused):
+        data = file.read_bytes()
+        return Loaded(hashlib.sha256(data).hexdigest(), trusted, load(data, trusted))
+    return None
+
+
+def _answered(asked: dict[str, Any], early: Loaded | None = None) -> dict[str, Any]:
     try:
-        return verify(Path(asked["folder"]), asked["digest"], tuple(asked["trusted"]))
+        return verify(Path(asked["folder"]), asked["digest"], tuple(asked["trusted"]), early)
     except ModelRefused as refused:
         return {"refused": str(refused)}
 

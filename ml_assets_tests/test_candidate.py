@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from ml_assets import candidate as candidates
 from ml_assets.artifact import dump, load
 from ml_assets.candidate import (
     CATALOGUE,
@@ -515,3 +516,19 @@ def test_a_transform_that_changes_its_input_in_place_predicts_the_same():
     assert list(rows.columns) == ["a", "b"]
     assert list(said.values) == list(y)
     assert said.probabilities.shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "guess"),
+    [
+        ("random_forest", 2),
+        ("sklearn.tree.DecisionTreeClassifier", 2),
+        ("hist_gradient_boosting", 1),
+        ("sklearn.neighbors.KNeighborsClassifier", 1),
+        ("linear", 0),
+        ("sklearn.naive_bayes.GaussianNB", 0),
+    ],
+)
+def test_how_long_a_fit_takes_is_guessed_by_what_is_fitted(estimator, guess):
+    """Seen to fail: a tree of a million rows, named by its path, began when a processor was idle already."""
+    assert candidates.slowness(CandidateDeclaration(estimator=estimator), "binary", None) == guess

@@ -204,3 +204,18 @@ def test_the_baseline_is_a_yardstick_and_never_picked():
 
 def test_without_a_fitted_candidate_nobody_is_picked():
     assert pick([Contender("a", error="no"), Contender("b", {"mae": 1.0})], "f1", "base") is None
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_one_metric_is_what_it_is_among_all_and_no_other_is_computed(task, monkeypatch):
+    """Seen to fail: shuffling columns for their importance computed eleven metrics to take one."""
+    (truth, said), target = sane(task), TARGETS[task]
+    every = score(truth, said, target)
+    assert every
+    for name, value in every.items():
+        assert score(truth, said, target, name) == {name: value}
+    monkeypatch.setattr(
+        "sklearn.metrics.precision_recall_fscore_support", lambda *_, **__: pytest.fail("computed")
+    )
+    first = "max_error" if task == "regression" else "accuracy"
+    assert score(truth, said, target, first) == {first: every[first]}

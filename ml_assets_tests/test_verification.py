@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import signal
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 
 from ml_assets import verification
-from ml_assets.artifact import dump
+from ml_assets.artifact import dump, load
 from ml_assets.digest import tree_digest
 from ml_assets.errors import ModelRefused
 from ml_assets.verification import (
     GOLDEN_FILE,
     GOLDEN_ROWS,
     MODEL_FILE,
+    Loaded,
     Waiting,
     golden,
     in_clean_process,
@@ -192,3 +194,39 @@ def test_a_process_that_waits_ends_with_the_one_that_began_it():
         tries -= 1
         time.sleep(0.1)
     assert tries, "it still waits"
+
+
+def test_a_process_that_waits_takes_a_model_that_it_loaded_early_for_the_same_bytes_only(tmp_path):
+    """Seen to fail: what was loaded early was taken whatever the folder held."""
+    (tmp_path / "one").mkdir(), (tmp_path / "other").mkdir()
+    digest, _ = stored(tmp_path / "one")
+    other, _ = stored(tmp_path / "other", mixed=True)
+    for file in ("one", "other"):
+        waiting = Waiting()
+        waiting.load(tmp_path / file / MODEL_FILE)
+        assert waiting.verify(tmp_path / "one", digest) == verify(tmp_path / "one", digest)
+    waiting = Waiting()
+    waiting.load(tmp_path / "gone")
+    assert waiting.verify(tmp_path / "other", other) == verify(tmp_path / "other", other)
+
+
+def test_what_was_loaded_early_is_not_loaded_again(tmp_path, monkeypatch):
+    digest, _ = stored(tmp_path)
+    data = (tmp_path / MODEL_FILE).read_bytes()
+    early = Loaded(hashlib.sha256(data).hexdigest(), (), load(data))
+    monkeypatch.setattr("ml_assets.artifact.load", lambda *_: pytest.fail("it was loaded again"))
+    assert verify(tmp_path, digest, (), early) == {"golden_rows": GOLDEN_ROWS, "digest": digest}
+
+
+@pytest.mark.slow
+def test_skops_imported_quickly_trusts_what_it_trusts_by_itself():
+    """Seen to fail: scipy's functions were found under another name than skops finds them."""
+    asked = "; import json, skops.io._trusted_types as t; print(json.dumps({k: v for k, v in vars(t).items() if k.endswith('NAMES')}))"
+    quickly = "import ml_assets.artifact as a; a.skops_io(); import skops.io; assert skops.io is a.skops_io()"
+    one, other = (
+        subprocess.run(
+            [sys.executable, "-c", c + asked], capture_output=True, text=True, check=True
+        )
+        for c in (quickly, "pass")
+    )
+    assert one.stdout == other.stdout and "scipy.special._ufuncs" in one.stdout

@@ -161,7 +161,8 @@ def _fit_together(round_: Round, split: SplitMade) -> None:
     with ThreadPoolExecutor(
         at_once, initializer=_share_cores, initargs=(cores // at_once,)
     ) as pool:
-        for key, (name, declared) in sorted(todo.items(), key=_longest_first):
+        for key in _longest_first(round_, split, todo):
+            name, declared = todo[key]
             fits[key] = pool.submit(_fitting, round_, name, declared, split)
     ready.join()
 
@@ -175,11 +176,18 @@ def _share_cores(cores: int) -> None:
         threadpool_limits(cores, user_api="openmp")  # OpenMP keeps it for each thread
 
 
-def _longest_first(todo: tuple[str, tuple[str, CandidateDeclaration]]) -> tuple[bool, bool]:
-    """It orders fits so that a long one does not begin when the others are done."""
-    declared = todo[1][1]
-    slow = bool(declared.search) or declared.estimator in candidates.SLOW
-    return not slow, declared.estimator in candidates.QUICK
+def _longest_first(
+    round_: Round, split: SplitMade, todo: dict[str, tuple[str, CandidateDeclaration]]
+) -> list[str]:
+    """It orders the keys of fits so that a long one does not begin when the others are done."""
+    task = split.profile.usable_target().task
+
+    def slowness(key: str) -> int:
+        with contextlib.suppress(Exception):  # it is said where it is fitted
+            return candidates.slowness(todo[key][1], task, round_.folder)
+        return 0
+
+    return sorted(todo, key=slowness, reverse=True)
 
 
 def _make_ready(round_: Round) -> None:

@@ -110,6 +110,8 @@ def _judged(round_: Round, evaluated: EvaluationMade) -> tuple[ChallengerMade, C
 
     @functools.cache
     def model() -> Any:
+        for waiting in round_.stores.waiting:  # it loads it at the same time
+            waiting.load(leader.path / MODEL_FILE, trusted)
         return load_verified(leader.path, leader.digest, trusted)
 
     scored, reused = score_on_test(round_, split, card["model_digest"], model)

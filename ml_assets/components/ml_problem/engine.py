@@ -28,6 +28,8 @@ _UNITS = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12} | {
 _OF_A_COMMAND = "execute_in_process_executor"
 # What a step uses: imported once in the fork server, so that its process starts in half a second.
 PRELOADED = [
+    "scipy.special",  # before Dagster: skops looks for its functions through all that came before
+    "skops.io",
     "dagster",
     "ml_assets.round.production",
     "ml_assets.components.ml_problem.metadata",
@@ -37,7 +39,6 @@ PRELOADED = [
     "pyarrow.parquet",
     "deltalake",
     "sklearn.ensemble",
-    "skops.io",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store",
     "dagster_mlflow.resources",
