@@ -242,7 +242,9 @@ def divide(
         DatasetError: the column to split by is absent, or has missing values.
     """
     part = assign(frame, declared, dataset, cuts)
-    parts = {name: frame[part == i].reset_index(drop=True) for i, name in enumerate(PARTS)}
+    parts = {name: frame[part == i] for i, name in enumerate(PARTS)}
+    for rows in parts.values():  # a copy already; `reset_index` would make another
+        rows.index = pd.RangeIndex(len(rows))
     if isinstance(declared.by, TimeBy):
         column = declared.by.time
         return {

@@ -37,8 +37,8 @@ def give(folder: Path, telco: Path | None) -> None:
     """It puts the files of the tutorial into a folder: of the open dataset, or rows made up like it."""
     import pandas as pd
 
-    rows = pd.read_csv(telco, dtype=str) if telco else customers()
-    late, new = (400, 600) if telco else (400, 300)
+    rows = pd.read_csv(telco, dtype=str) if telco else customers(4800)
+    late, new = 400, 600
     fresh = rows[rows["tenure"].astype(int) <= (2 if telco else 12)]
     bought = fresh.sample(new, random_state=0)  # customers who have just come, of another company
     rest = rows.drop(bought.index)
