@@ -213,6 +213,11 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     return f" Known: {shortened(known)}." if known else ""
 
 
+def counted(count: int, noun: str) -> str:
+    """It returns how many there are of something: 1 file, 2 files."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def shortened(words: Iterable[object], most: int = 12) -> str:
     """It joins words with commas and says how many were left out, so that a message stays readable."""
     cut = [str(w) if len(str(w)) <= 60 else str(w)[:57] + "..." for w in words]

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ml_assets.errors import counted
 from ml_assets.metric import METRICS
 
 MOST_WRONG_SHOWN = 10
@@ -61,7 +62,8 @@ def run_text(document: dict[str, Any]) -> str:
         else "Champion: none."
     )
     for run in document["follows"]:
-        lines.append(f"Next: {run['command']}  (while `ml-assets ui` works, it starts by itself)")
+        by_itself = "" if run["by_hand"] else "  (while `ml-assets ui` works, it starts by itself)"
+        lines.append(f"Next: {run['command']}{by_itself}")
     lines += ["", "Where to look: `ml-assets ui`, then", *(f"  {x}" for x in document["links"])]
     return "\n".join(lines)
 
@@ -137,11 +139,6 @@ def _after_deployment(live: dict[str, dict[str, Any]]) -> list[str]:
         if decided := live.get(asset):
             lines.append(f"{what}: {decided['decision']}. {decided['reason']}")
     return lines
-
-
-def counted(count: int, noun: str) -> str:
-    """It returns how many there are of something: 1 file, 2 files."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _metrics(metrics: dict[str, float], first: str | None, most: int = 5) -> str:
@@ -229,7 +226,7 @@ def withdrawal_text(name: str, entry: dict[str, Any]) -> str:
 def quarantine_text(shown: dict[str, Any]) -> str:
     """It returns the refused batches for people: one a line, its reason below."""
     if not shown["batches"]:
-        return f"{shown['problem']}: none is in quarantine."
+        return f"{shown['problem']}: nothing is in quarantine."
     lines = []
     for q in shown["batches"]:
         lines.append(f"{q['at']}  {q['state']:<9} {q['file']}  (batch {q['batch'][:12]})")
@@ -298,13 +295,14 @@ def clean_text(document: dict[str, Any]) -> str:
     """It returns what a clean-up removed, or would remove."""
     done = "Would remove" if document["dry_run"] else "Removed"
     lines = [
-        f"  {noun}: {n['files']:,} files, {_size(n['bytes'])}"
+        f"  {noun}: {counted(n['files'], 'file')}, {_size(n['bytes'])}"
         for noun, n in document["removed"].items()
     ]
     lines += [f"  kept {what}: {why}" for what, why in document["kept"].items()]
-    head = (
-        f"{done} {document['files']:,} files, {_size(document['bytes'])}, of {document['problem']}."
-    )
+    what, name = counted(document["files"], "file"), document["problem"]
+    head = f"{done} {what}, {_size(document['bytes'])}, of {name}."
+    if not document["files"]:
+        head = f"There is nothing to remove of {name}."
     return "\n".join([head, *lines])
 
 

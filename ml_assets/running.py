@@ -6,6 +6,7 @@ read from Dagster's own events.
 
 import contextlib
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from ml_assets.components.worker import signed
 from ml_assets.errors import MLAssetsError, did_you_mean
 from ml_assets.metric import DEFAULT_SELECT, METRICS
 from ml_assets.problem import Parameters, Problem
+from ml_assets.promotion import AWAITING
 from ml_assets.resources.home import find_home
 from ml_assets.standing import champion, refused_in, stores_of
 from ml_assets.time_limit import in_words
@@ -318,6 +320,7 @@ def _document(
         for c in watched.checked
     ]
     promoted = "production_model" in watched.materialized
+    reason = _reason(watched, gates, success)
     evaluation = watched.materialized.get("evaluation", {})
     return {
         "problem": problem.name,
@@ -337,11 +340,11 @@ def _document(
         "gates": gates,
         "decision": {
             "promoted": promoted,
-            "reason": _reason(watched, gates, success),
+            "reason": reason,
         },
         "champion": champion(problem.name, stores),
         "live": _live(watched),
-        "follows": _follows(problem.name, watched),
+        "follows": _follows(problem.name, watched, reason),
         "errors": {step: message for step, (_, message) in watched.failed.items()},
         "links": [
             *(f"{DAGSTER_UI}/runs/{run_id}" for run_id in run_ids),
@@ -360,12 +363,19 @@ def _live(watched: Watched) -> dict[str, dict[str, Any]]:
     }
 
 
-def _follows(name: str, watched: Watched) -> list[dict[str, str]]:
-    """It returns the runs that a decision asks for: a sensor starts them, where one is awake."""
+def _follows(name: str, watched: Watched, held: str = "") -> list[dict[str, Any]]:
+    """It returns what a decision asks for: a run, which a sensor starts where one is awake, or an approval."""
     decided = watched.materialized.get("retrain_decision", {})
-    if decided.get("decision") != "retrain":
-        return []
-    return [{"job": name, "command": f"ml-assets run {name}", "reason": decided["reason"]}]
+    asked = []
+    if decided.get("decision") == "retrain":
+        run = {"job": name, "command": f"ml-assets run {name}", "reason": decided["reason"]}
+        asked.append({**run, "by_hand": False})
+    if waits := re.match(rf"Version (\d+) {AWAITING}", held):
+        command = f"ml-assets approve {name} {waits[1]} --why TEXT"
+        asked.append(
+            {"job": f"{name}_approve", "command": command, "reason": held, "by_hand": True}
+        )
+    return asked
 
 
 def _to_look_at(watched: Watched) -> str:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import ml_assets
+from ml_assets.errors import MLAssetsError
 from ml_assets.resources.home import Home
 from ml_assets.resources.stores import open_stores
 
@@ -25,7 +27,13 @@ def serve(home: Home, port: int, mlflow_port: int, say: Callable[[str], None]) -
         port: of Dagster's pages.
         mlflow_port: of MLflow's.
         say: where the addresses go.
+
+    Raises:
+        MLAssetsError: a port is in use.
     """
+    _free("Dagster", "--port", port)
+    if home.mlflow_server is None:
+        _free("MLflow", "--mlflow-port", mlflow_port)
     client = open_stores(home).registry.client  # makes the store, so that nobody races for it
     assert client
     # A background job of a shell ignores SIGINT, and its children would too: they could not be ended.
@@ -49,6 +57,23 @@ def serve(home: Home, port: int, mlflow_port: int, say: Callable[[str], None]) -
     ended = "ends both" if home.mlflow_server is None else "ends Dagster's"
     say(f"Dagster: http://127.0.0.1:{port}   MLflow: {mlflow}   (Ctrl-C {ended})")
     _wait(started)
+
+
+def _free(whose: str, option: str, port: int) -> None:
+    """It makes sure that a port is free, before anything is started.
+
+    Raises:
+        MLAssetsError: it is not.
+    """
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise MLAssetsError(
+                f"Port {port}, for {whose}'s pages, cannot be had ({error.strerror}): perhaps they are "
+                f"open already. Choose another with `{option} {port + 10}`."
+            ) from None
 
 
 def _mlflow(home: Home, port: int) -> list[str]:

@@ -209,7 +209,11 @@ def test_a_refusal_tells_no_secret_and_a_redirect_is_not_followed(hook: Received
         (said(), {}, "HOOK, and it is not set"),
         (said(), {"HOOK": "file:///etc/very-secret"}, r"\$HOOK is no http or https URL"),
         (said(), {"HOOK": "http://127.0.0.1:9/very-secret"}, "cannot be reached"),
-        (said("email", "a@example.com"), {}, "ML_ASSETS_SMTP, and it is not set"),
+        (
+            said("email", "a@example.com"),
+            {},
+            "ML_ASSETS_SMTP, and it is not set where this runs: `export ML_ASSETS_SMTP=smtp://user:",
+        ),
         (
             said("email", "a@example.com"),
             {"ML_ASSETS_SMTP": "smtp://me:very-secret@127.0.0.1:9"},

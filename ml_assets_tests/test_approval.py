@@ -158,7 +158,7 @@ def test_an_approval_promotes_and_is_told_in_the_ledger(waiting: Project):
         "Approved by a tester: looked at 40 rows. Against champion version 1 it is better"
     )
     assert made.champion == entry
-    with pytest.raises(PromotionRefused, match=r"^Version 2: The challenger is the champion"):
+    with pytest.raises(PromotionRefused, match=r"^Version 2 of demo is the champion already"):
         approve(waiting.round(asking()), 2, "again")
     assert promotions(waiting) == [1, 2]
 
@@ -171,7 +171,12 @@ UNFIT = {"gates": [{"metric": "accuracy", "min": 0.999}]}
 @pytest.mark.parametrize(
     ("version", "why", "problem", "said"),
     [
-        (1, "x", asking(), "Version 1 of demo is not the challenger; that is version 2"),
+        (
+            1,
+            "x",
+            asking(),
+            "Version 1 of demo is the champion already: there is nothing to approve",
+        ),
         (9, "x", asking(), "Version 9 of demo is not the challenger; that is version 2"),
         (2, " ", asking(), "An approval needs a reason: --why TEXT"),
         (2, "x", declared(), "demo promotes automatically; to approve by hand, declare `promotion"),
@@ -226,7 +231,10 @@ def test_of_two_approvals_at_once_one_promotes(waiting: Project, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(told) == ["Version 2: The challenger is the champion (version 2).", "promoted"]
+    assert sorted(told) == [
+        "Version 2 of demo is the champion already: there is nothing to approve.",
+        "promoted",
+    ]
     assert promotions(waiting) == [1, 2]
     assert waiting.champion() == (2, 2)
 

@@ -231,7 +231,7 @@ def test_clean_says_what_it_removed(desk: Desk) -> None:
     did = desk.type("clean", "demo", "--json").document
     assert {**would, "dry_run": False} == did
     assert did["files"] == sum(n["files"] for n in did["removed"].values()) > 10
-    assert "Removed 0 files, 0 bytes, of demo." in desk.type("clean", "demo").out
+    assert "There is nothing to remove of demo." in desk.type("clean", "demo").out
 
     again = desk.type("run", "demo", "--json").document
     assert again["champion"] == first["champion"]

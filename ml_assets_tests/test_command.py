@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from dagster import AssetKey, DagsterInstance
 
 from ml_assets import running
 from ml_assets.command import main
+from ml_assets.promotion import Promote, awaiting
 from ml_assets.resources.ledger import Ledger
 from ml_assets_tests.problems import MODEL, arrive, empty_store, quickly, rows
 
@@ -420,6 +422,29 @@ def test_the_run_that_a_decision_asks_for_follows() -> None:
     for decision, followed in (("wait", []), ("retrain", ["ml-assets run demo"])):
         watched.materialized["retrain_decision"] = {"decision": decision, "reason": "Drift."}
         assert [f["command"] for f in running._follows("demo", watched)] == followed
+
+
+def test_an_approval_that_a_challenger_waits_for_follows() -> None:
+    watched = running.Watched(lambda _: None, "demo")
+    waits = awaiting(Promote("It is better."), 7, None)
+    [asked] = running._follows("demo", watched, waits.reason)
+    assert asked["command"] == "ml-assets approve demo 7 --why TEXT"
+    assert asked["by_hand"]
+    assert running._follows("demo", watched, "It is no better than version 7.") == []
+
+
+@pytest.mark.parametrize("option", ["--port", "--mlflow-port"])
+def test_a_port_in_use_is_told_before_anything_is_started(
+    option: str, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail: Dagster's own message came, in the midst of MLflow's."""
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("it was started"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        answer = desk.type("ui", option, str(port))
+    assert answer.refused(f"Port {port}", f"`{option} {port + 10}`")
 
 
 def test_a_split_is_made_whole_when_one_part_is_named(ran: Desk) -> None:

@@ -274,7 +274,7 @@ def test_each_file_is_scored_once_by_each_champion(inbox: Inbox):
     assert first.materialized == {"predictions"}
     assert first.failed_checks == set()
     assert inbox.outputs() == {"a": [1], "b": [1]}
-    assert "looked at with version 1" in inbox.tick()
+    assert "Nothing is new to version 1" in inbox.tick()
     inbox.put("c.csv", 3)
     inbox.put("copy.csv", 1)
     assert inbox.tick().green
@@ -282,7 +282,7 @@ def test_each_file_is_scored_once_by_each_champion(inbox: Inbox):
     inbox.promote(SEES_ALL)
     assert inbox.tick().green
     assert inbox.outputs() == {"a": [1, 2], "b": [1, 2], "c": [1, 2]}
-    assert "looked at with version 2" in inbox.tick()
+    assert "Nothing is new to version 2" in inbox.tick()
     assert len(inbox.asked) == 3
     again = inbox.run()
     assert (again.green, again.materialized) == (True, set())
@@ -323,7 +323,7 @@ def test_a_file_that_cannot_be_read_is_told_and_the_others_are_scored(inbox: Inb
     assert "`b` is not there" in check.description
     assert "line 32 has 4 fields" in check.description
     assert run.check("every_row_is_scored").description.startswith("1 of 34 rows")
-    assert "looked at" in inbox.tick()
+    assert "Nothing is new" in inbox.tick()
     inbox.put("less.csv", 5)
     assert inbox.tick().check("every_input_is_scored").passed is False
     assert inbox.outputs() == {"good": [1], "odd": [1], "less": [1]}

@@ -282,8 +282,8 @@ def test_a_tick_without_a_run_says_why(project: Project) -> None:
     make_dataset(project.round(problem))
     looked_at = file_tick(project, problem)
     assert not looked_at.run_requests
-    assert "were looked at" in looked_at.skip_message
-    assert "Nothing is new among 1 files" in file_tick(project, problem, first.cursor).skip_message
+    assert "A run has looked at what is there" in looked_at.skip_message
+    assert "Nothing is new among 1 file." in file_tick(project, problem, first.cursor).skip_message
     (project.root / "landing" / "2.csv").write_bytes(csv(rows(50)))
     growing = file_tick(project, problem, first.cursor)
     assert not growing.run_requests

@@ -125,4 +125,7 @@ def ui(port: int, mlflow_port: int) -> None:
     missing = [c for c in ("dagster", "mlflow") if not interface.beside(c)]
     if missing:
         refuse(f"`{missing[0]}` is not installed in this environment.")
-    interface.serve(home, port, mlflow_port, say)
+    try:
+        interface.serve(home, port, mlflow_port, say)
+    except MLAssetsError as error:
+        refuse(str(error))

@@ -20,6 +20,7 @@ from ml_assets.errors import AlertFailed
 from ml_assets.resources.outbox import Message
 
 SMTP, SENDER = "ML_ASSETS_SMTP", "ML_ASSETS_SMTP_FROM"
+_LIKE = {SMTP: "smtp://user:password@host:587"}
 TIMEOUT = 10.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -48,7 +49,8 @@ def _given(name: str, environment: Mapping[str, str], where: str) -> str:
     value = environment.get(name, "").strip()
     if not value:
         raise AlertFailed(
-            f"`{where}` needs the environment variable {name}, and it is not set where this runs."
+            f"`{where}` needs the environment variable {name}, and it is not set where this runs: "
+            f"`export {name}={_LIKE.get(name, 'https://…')}`."
         )
     return value
 

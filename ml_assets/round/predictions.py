@@ -14,6 +14,7 @@ from ml_assets.errors import (
     DeclarationError,
     ModelRefused,
     NotMaterialized,
+    counted,
     shortened,
 )
 from ml_assets.gates import Verdict
@@ -374,7 +375,8 @@ def _folder(root: Path, output: str) -> Path:
 
 def _verdicts(work: _Work, files: int, version: int) -> list[Verdict]:
     told = [f"{name}: {why}" for name, why in sorted(work.failed.items())]
-    read = f"All {files:,} files are scored by version {version}; {len(work.scored):,} of them now."
+    there = f"{counted(files, 'file')} {'is' if files == 1 else 'are'}"
+    read = f"{files:,} of {there} scored, {len(work.scored):,} now, by version {version}."
     if work.canary is not None:
         read += f" Version {work.canary['version']} is the canary."
     if work.trouble:
@@ -386,9 +388,7 @@ def _verdicts(work: _Work, files: int, version: int) -> list[Verdict]:
         Verdict(
             "every_input_is_scored",
             not told,
-            f"{len(told)} of {files:,} files are not scored. {' '.join(told[:5])}"
-            if told
-            else read,
+            f"{len(told)} of {there} not scored. {' '.join(told[:5])}" if told else read,
             {"files": files, "not_scored": len(told)},
             "warn",
         ),

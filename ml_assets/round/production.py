@@ -313,6 +313,10 @@ def approve(round_: Round, version: int, why: str) -> ProductionMade:
     number = made.challenger.version.number
     if isinstance(made.decision, Promote):
         return made
+    if made.champion and made.champion["version"] == version:
+        raise PromotionRefused(
+            f"Version {version} of {name} is the champion already: there is nothing to approve."
+        )
     if number != version:
         raise PromotionRefused(
             f"Version {version} of {name} is not the challenger; that is version {number}. Only "

@@ -12,7 +12,7 @@ from ml_assets.components.ml_problem.assets import common, key_of, round_of
 from ml_assets.components.ml_problem.sensor import request
 from ml_assets.components.ml_problem.step import careful, retried
 from ml_assets.digest import digest_of
-from ml_assets.errors import MLAssetsError
+from ml_assets.errors import MLAssetsError, counted
 from ml_assets.problem import Problem
 from ml_assets.resources.stores import Stores
 
@@ -105,11 +105,11 @@ def _looked(
         return dg.SkipReason(str(error))
     here = marked(found, entry["digest"])
     waiting = "".join(f" {name}: {why}." for name, why in list(found.waiting.items())[:5])
-    what = f"{len(found.arrived):,} files"
+    what = counted(len(found.arrived), "file")
     if not found.arrived and not found.refused:
         return dg.SkipReason(f"No file has arrived.{waiting}")
     if (stores.lake.noted(problem.name, "inputs") or {}).get("mark") == here:
-        told = f"All {what} were looked at with version {entry['version']}.{waiting}"
+        told = f"Nothing is new to version {entry['version']} among {what}.{waiting}"
         return dg.SensorResult(skip_reason=told, cursor=here)
     if any("moment ago" in why for why in found.waiting.values()):
         return dg.SkipReason(f"Something is still being written.{waiting}")

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.digest import digest_of
-from ml_assets.errors import DatasetError, NotMaterialized
+from ml_assets.errors import DatasetError, NotMaterialized, counted
 from ml_assets.problem import Problem
 from ml_assets.resources.stores import Stores
 
@@ -62,14 +62,15 @@ def _files(
     here = found.mark()
     waiting = "".join(f" {name}: {why}." for name, why in list(found.waiting.items())[:5])
     noted = (stores.lake.noted(problem.name, "landing") or {}).get("mark")
+    what = counted(len(found.arrived), "file")
     if context.cursor == here and noted == here:
-        return dg.SkipReason(f"Nothing is new among {len(found.arrived):,} files.{waiting}")
+        return dg.SkipReason(f"Nothing is new among {what}.{waiting}")
     if noted == here:
-        told = f"All {len(found.arrived):,} files were looked at by a run already.{waiting}"
+        told = f"A run has looked at what is there already: {what}.{waiting}"
         return dg.SensorResult(skip_reason=told, cursor=here)
     if found.waiting and any("moment ago" in why for why in found.waiting.values()):
         return dg.SkipReason(f"Something is still being written.{waiting}")
-    before, what = _current(problem, stores), f"{len(found.arrived):,} files"
+    before = _current(problem, stores)
     return request(context, problem.name, here, before, what, _only(problem))
 
 
