@@ -4,8 +4,8 @@
         [--only-load | --only-compare]
 
 It declares a problem of 12 columns (9 numbers, 3 texts) in FOLDER, brings two versions to production,
-and asks one row, and 1,000 rows, in turn: in this process, of `ml-assets serve`, and of `mlflow models
-serve`, so that what else the machine does meets all three alike.  Then many clients ask at once while
+and asks one row, and 1,000 rows, in an order drawn anew each time: in this process, of `ml-assets serve`, and
+of `mlflow models serve`, so that what else the machine does meets all three alike.  Then many clients ask at once while
 the champion is moved.  Every process predicts with one thread.  CPU times are those of the process that
 answers, all threads: on a shared machine they say more than wall times.
 """
@@ -137,8 +137,11 @@ def in_turn(
     for one in asked.values():
         one()
         one()
+    random = np.random.default_rng(0)
     for _ in range(rounds):
-        for name, one in asked.items():
+        # in another order each time: whoever follows a long prediction finds the caches cold
+        for name in random.permutation(list(asked)):
+            one = asked[name]
             session = servers.get(name)
             before = cpu_ms(session) if session else time.thread_time() * 1000
             began = time.perf_counter()

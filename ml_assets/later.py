@@ -16,11 +16,13 @@ class Later:
 
     def __init__(self, *names: str) -> None:
         self._names = names
+        self._module: Any = None
 
     def __getattr__(self, attribute: str) -> Any:
-        for name in self._names:
-            importlib.import_module(name)
-        return getattr(importlib.import_module(self._names[0]), attribute)
+        if self._module is None:  # a request about one row asks for some twenty attributes
+            made = [importlib.import_module(name) for name in self._names]
+            self._module = made[0]
+        return getattr(self._module, attribute)
 
 
 def later(*names: str) -> Any:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import importlib.util
 import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -43,6 +44,32 @@ def source_digest(path: str, folder: Path | None) -> str:
     if not path.startswith(".") or folder is None:
         return ""
     file = folder / f"{path.rpartition('.')[0].lstrip('.')}.py"
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else ""
+
+
+def code_digest(path: str, folder: Path | None) -> str:
+    """It returns a digest of the file that holds what a path names, beside ``defs.yaml`` or installed.
+
+    Nothing is imported.  It is empty where there is no such file, and for scikit-learn, which is named
+    by its version already.
+    """
+    if path.startswith("."):
+        return source_digest(path, folder)
+    package, *names = path.split(".")[:-1] or [""]
+    if package in ("", "sklearn"):
+        return ""
+    try:
+        found = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # one that is being imported, or was made by hand
+        return ""
+    if found is None:
+        return ""
+    file = Path(found.origin or "")
+    for place in found.submodule_search_locations or ():
+        module = Path(place, *names)
+        file = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+        if file.is_file():
+            break
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else ""
 
 

@@ -1,6 +1,10 @@
 """Histories that are played: small ones, whose end is known beforehand."""
 
+import os
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -333,3 +337,23 @@ def test_the_command_answers_with_one_document(desk):
 )
 def test_the_command_refuses_what_cannot_be_played(desk, words, told):
     assert desk.type("replay", *words).refused(told)
+
+
+@pytest.mark.slow
+def test_a_command_that_is_told_to_end_leaves_nothing_behind(desk, tmp_path):
+    """Seen to fail: SIGTERM left the sandbox, which holds copies of the rows."""
+    (tmp_path / "aside").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "aside")}
+    words = [sys.executable, "-m", "ml_assets.command", "replay", "demo"]
+    process = subprocess.Popen(words, cwd=desk.root, env=environment, stderr=subprocess.DEVNULL)
+
+    def left() -> list[Path]:
+        return list((tmp_path / "aside").glob("ml_assets_replay_*"))
+
+    until = time.monotonic() + 60
+    while not left() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    assert left()
+    process.terminate()
+    assert process.wait(30) == 1
+    assert not left()

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from ml_assets.errors import DeclarationError
-from ml_assets.user_code import locate, source_digest
+from ml_assets.user_code import code_digest, locate, source_digest
 
 
 def write(folder, text, name="model.py"):
@@ -81,3 +81,26 @@ def test_installed_code_and_absent_files_have_no_digest(tmp_path):
     assert source_digest("sklearn.linear_model.Ridge", tmp_path) == ""
     assert source_digest(".model.value", tmp_path) == ""
     assert source_digest(".model.value", None) == ""
+
+
+def test_the_digest_of_installed_code_follows_its_file_and_imports_nothing(tmp_path, monkeypatch):
+    """Seen to fail: a candidate by its import path was not fitted again when its code was changed."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "team_models").mkdir()
+    for file in ("__init__.py", "trees.py"):
+        (tmp_path / "team_models" / file).write_text("raise RuntimeError('it was imported')\n")
+    (tmp_path / "alone.py").write_text("raise RuntimeError('it was imported')\n")
+    paths = ("team_models.trees.deep", "team_models.make", "alone.make")
+    before = [code_digest(path, None) for path in paths]
+    assert all(before)
+    assert before[0] == before[1]  # the same bytes
+    for file in ("team_models/trees.py", "team_models/__init__.py", "alone.py"):
+        (tmp_path / file).write_text(f"# {file}\nraise RuntimeError('it was imported')\n")
+    assert not set(before) & {code_digest(path, None) for path in paths}
+    for path in ("sklearn.linear_model.Ridge", "no_such_package.model", "random_forest", "auto"):
+        assert code_digest(path, None) == ""
+
+
+def test_the_digest_of_code_beside_the_declaration_is_that_of_its_source(tmp_path):
+    write(tmp_path, "value = 1\n")
+    assert code_digest(".model.value", tmp_path) == source_digest(".model.value", tmp_path) != ""

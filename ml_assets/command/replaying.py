@@ -1,7 +1,10 @@
 """The command that plays a dataset's history, so that a team chooses its policy before production."""
 
+import contextlib
+import signal
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -17,6 +20,20 @@ from ml_assets.command.terminal import (
     say,
 )
 from ml_assets.errors import MLAssetsError
+
+
+@contextlib.contextmanager
+def _interrupted() -> Iterator[None]:
+    """A process that is told to end does so as if somebody had typed Ctrl-C: the sandbox is removed."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @click.command()
@@ -98,7 +115,7 @@ def replay(
     try:
         problem = component.problem
         other = (", ".join(settings), under(problem, settings)) if settings else None
-        with progress() as tell:
+        with progress() as tell, _interrupted():
             stores = standing.stores_of(component)
             played = play(problem, component.folder, stores, Asked(**asked), other, tell)
     except MLAssetsError as error:

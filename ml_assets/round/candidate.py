@@ -29,7 +29,7 @@ from ml_assets.round import card as cards
 from ml_assets.round.split import SplitMade, current_split, part_rows
 from ml_assets.rows import columns_of
 from ml_assets.tuning import Tuned, folds, tune
-from ml_assets.user_code import is_loaded, source_digest
+from ml_assets.user_code import code_digest, is_loaded
 from ml_assets.verification import MODEL_FILE, Waiting, load_verified
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def candidate_key(round_: Round, declared: CandidateDeclaration, split: SplitMad
     if declared.estimator == ENSEMBLE:
         found = members(round_, declared, split)
         beside = [problem.select, {n: e and e.digest for n, e in found.items()}]
-    sources = [source_digest(path, round_.folder) for path in (declared.estimator, transform)]
+    sources = [code_digest(path, round_.folder) for path in (declared.estimator, transform)]
     learned_from = {part: split.digests[part] for part in ("train", "validation")}
     return digest_of(
         "candidate",

@@ -28,7 +28,7 @@ from ml_assets.gates import Verdict, failures
 from ml_assets.problem import ENSEMBLE, CandidateDeclaration, Problem, parts_of
 from ml_assets.resources.registry import DagsterRun
 from ml_assets.resources.stores import Stores
-from ml_assets.user_code import source_digest
+from ml_assets.user_code import code_digest, source_digest
 
 if TYPE_CHECKING:
     from ml_assets.round import Round
@@ -253,7 +253,7 @@ def _candidate(
 ) -> dg.AssetsDefinition:
     key = key_of(problem, "candidate", name)
     transform = declared.transform or problem.transform
-    sources = [source_digest(path, folder) for path in (declared.estimator, transform)]
+    sources = [code_digest(path, folder) for path in (declared.estimator, transform)]
     sources += [p.pin for p in parts_of(declared, transform)]
 
     @dg.asset(
