@@ -114,12 +114,17 @@ def _text(values: pd.Series, name: str, source: str) -> pd.Series:
     return text.map(lambda v: v if v is None or isinstance(v, str) else str(v))
 
 
-def columns_of(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """It returns some columns: a view where they stand side by side, which nobody may write into."""
-    at = [frame.columns.get_loc(n) for n in names]
-    if at == list(range(at[0], at[0] + len(at))):
-        return frame.iloc[:, at[0] : at[0] + len(at)]
-    return frame[names]
+def read_only(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """It returns some columns without copying them; who writes into one is stopped by a ValueError."""
+    columns = {}
+    for name in names:
+        values = frame[name]
+        if isinstance(values.dtype, np.dtype):
+            columns[name] = values.to_numpy().view()
+            columns[name].flags.writeable = False
+        else:
+            columns[name] = values.copy()
+    return pd.DataFrame(columns, index=frame.index, copy=False)
 
 
 def first_rows(frame: pd.DataFrame) -> dict[str, Any]:

@@ -21,13 +21,13 @@ from ml_assets.ensemble import best_few, join
 from ml_assets.errors import CandidateError, MLAssetsError, is_transient, shortened
 from ml_assets.evaluation import score, select_metric
 from ml_assets.gates import Verdict
-from ml_assets.problem import ENSEMBLE, SHORT_NAMES, CandidateDeclaration, parts_of
+from ml_assets.problem import ENSEMBLE, CandidateDeclaration, parts_of
 from ml_assets.problem.candidate import BEST_FEW
 from ml_assets.resources.lake import Entry
 from ml_assets.round import CARD, Made, Round
 from ml_assets.round import card as cards
 from ml_assets.round.split import SplitMade, current_split, part_rows
-from ml_assets.rows import columns_of
+from ml_assets.rows import read_only
 from ml_assets.tuning import Tuned, folds, tune
 from ml_assets.user_code import code_digest, is_loaded
 from ml_assets.verification import MODEL_FILE, Waiting, load_verified
@@ -268,9 +268,25 @@ def _fitting(
     round_: Round, name: str, declared: CandidateDeclaration, split: SplitMade
 ) -> tuple[Callable[[Path], dict[str, Any]], Predictions]:
     """It fits, and returns what writes the result into the lake, and what it says of validation."""
+    try:
+        return _fitted_on(round_, name, declared, split, _parts(round_, split))
+    except CandidateError as error:
+        if "read-only" not in str(error):
+            raise
+    # Code that changes its rows in place is given some of its own.  The others are spared that: of a
+    # million rows, what each would hold is as much as the library takes to fit.
+    return _fitted_on(round_, name, declared, split, _parts(round_, split, own=True))
+
+
+def _fitted_on(
+    round_: Round,
+    name: str,
+    declared: CandidateDeclaration,
+    split: SplitMade,
+    parts: "dict[str, tuple[pd.DataFrame, pd.Series]]",
+) -> tuple[Callable[[Path], dict[str, Any]], Predictions]:
     problem, target = round_.problem, split.profile.usable_target()
     features = list(split.profile.features)
-    parts = _parts(round_, declared, split)
     tuned, joined = None, dict[str, Entry]()
     validation = parts["validation"]
     if declared.search:
@@ -320,18 +336,17 @@ def _fitting(
 
 
 def _parts(
-    round_: Round, declared: CandidateDeclaration, split: SplitMade
+    round_: Round, split: SplitMade, own: bool = False
 ) -> "dict[str, tuple[pd.DataFrame, pd.Series]]":
-    """It returns the features and the target of train and of validation: own code's is a copy."""
-    problem, features, parts = round_.problem, list(split.profile.features), {}
-    own_code = any(
-        name not in ("auto", "none", *SHORT_NAMES)
-        for name in (declared.estimator, declared.transform or problem.transform)
-    )
+    """It returns the features and the target of train and of validation.
+
+    Nobody can write into what others use too; `own` gives copies.
+    """
+    features, parts = list(split.profile.features), {}
     for part in ("train", "validation"):
         rows = part_rows(round_, split, part)
-        of_them = rows[features] if own_code else columns_of(rows, features)
-        parts[part] = (of_them, rows[problem.dataset.target])
+        of_them = rows[features] if own else read_only(rows, features)
+        parts[part] = (of_them, rows[round_.problem.dataset.target])
     return parts
 
 
