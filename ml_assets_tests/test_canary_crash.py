@@ -31,7 +31,7 @@ from ml_assets.verification import load_verified
 from ml_assets_tests import test_promotion_crash as crash
 from ml_assets_tests.problems import SEES_A, SEES_ALL, SEES_B, empty_store, quickly
 from ml_assets_tests.test_canary_round import Life, begun, canaried
-from ml_assets_tests.test_crash import ROOT, _ended, _forked
+from ml_assets_tests.test_crash import ROOT, _ended, _forked, warmed
 from ml_assets_tests.test_promotion_race import _met
 
 NOW = 1_790_000_100.0
@@ -132,7 +132,6 @@ def _in_one_process(patch: pytest.MonkeyPatch) -> None:
 
 def killed(folder: Path) -> None:
     """It kills each decision before each of its steps."""
-    crash._warm()
     root, ready = folder / "project", folder / "ready"
     with quickly() as patch:
         _in_one_process(patch)
@@ -141,27 +140,29 @@ def killed(folder: Path) -> None:
             shutil.rmtree(root, ignore_errors=True)
             shutil.rmtree(ready, ignore_errors=True)
             root.mkdir()
-            _ended(lambda prepare=prepare: prepare(root))
+            warmed(lambda prepare=prepare: prepare(root))
             shutil.copytree(root, ready)
             before = len(crash._round(root, "").stores.ledger.entries("demo"))
-            told = folder / "steps.json"
-            _ended(
-                lambda w=work, f=told: f.write_text(json.dumps(crash._steps(root, -1, w))) and None
-            )
-            for i, step in _chosen(json.loads(told.read_text())):
-                crash._back(ready, root)
-                pid = _forked(lambda w=work, i=i: crash._steps(root, i, w))
-                _, status = os.waitpid(pid, 0)
-                assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, (i, status)
+            kept = folder / what
+            for i, step, dies in _chosen(crash._kept(root, kept, work)):
+                crash._back(ready if dies else kept / str(i), root)
+                if dies:
+                    pid = _forked(lambda w=work, i=i: crash._steps(root, i, w))
+                    _, status = os.waitpid(pid, 0)
+                    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, (i, status)
                 _ended(
                     lambda w=work, b=before, s=step, t=what: {"what": t, **_survived(root, w, b, s)}
                 )
 
 
-def _chosen(steps: list[str]) -> list[tuple[int, str]]:
-    """It returns the steps from the ledger's line on, and a few of those before it."""
+def _chosen(steps: list[str]) -> list[tuple[int, str, bool]]:
+    """It returns the steps from the ledger's line on, and a few of those before it.
+
+    Before each third of them a process dies; of the others the disk was kept as it was.
+    """
     first = steps.index("before append")
-    return [(i, s) for i, s in enumerate(steps) if i >= first or i % 12 == 0]
+    found = [(i, s) for i, s in enumerate(steps) if i >= first or i % 12 == 0]
+    return [(i, s, at % 3 == 0) for at, (i, s) in enumerate(found)]
 
 
 # ------------------------------------------------------------------------------------ two at once
@@ -201,7 +202,6 @@ PAIRS: dict[str, tuple[Callable[[Path], None], Work, Work]] = {
 
 def raced(folder: Path) -> None:
     """It lets each pair decide at once, and tells what came of it."""
-    crash._warm()
     root, ready = folder / "project", folder / "ready"
     with quickly() as patch:
         _in_one_process(patch)
@@ -210,7 +210,7 @@ def raced(folder: Path) -> None:
             shutil.rmtree(root, ignore_errors=True)
             shutil.rmtree(ready, ignore_errors=True)
             root.mkdir()
-            _ended(lambda prepare=prepare: prepare(root))
+            warmed(lambda prepare=prepare: prepare(root))
             shutil.copytree(root, ready)
             before = len(crash._round(root, "").stores.ledger.entries("demo"))
             barrier = multiprocessing.get_context("fork").Barrier(2, timeout=20)

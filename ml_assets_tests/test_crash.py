@@ -4,6 +4,8 @@ One process imports everything, forks for each trial, and kills the fork with si
 ingests: what is left on disk is what a crash leaves, and the import is paid once.
 """
 
+import contextlib
+import importlib
 import json
 import os
 import random
@@ -121,25 +123,35 @@ def _ended(work: Callable[[], Any]) -> None:
         raise SystemExit(f"{work} ended with status {status}")
 
 
-def _imported() -> None:
-    """It imports what a round imports, and starts no thread: threads do not survive a fork."""
-    import deltalake.transaction
-    import pandera.pandas
-    import pyarrow.csv
-    import pyarrow.dataset
-    import scipy.special
-    import sklearn.metrics
-    import sklearn.tree
+def warmed(work: Callable[[], Any]) -> None:
+    """It imports what the work imports: a fork does it once, and says what it then had.
 
-    assert deltalake and pandera and pyarrow and scipy and sklearn
+    An import starts no thread; the work may, and threads do not survive a fork.
+    """
+    out, into = os.pipe()
+
+    def names() -> None:
+        work()
+        os.write(into, json.dumps(sorted(sys.modules)).encode())
+        os.close(into)
+
+    pid = _forked(names)
+    os.close(into)
+    with os.fdopen(out) as said:
+        there = said.read()
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, f"{work} ended with status {status}"
+    for name in json.loads(there):
+        if name not in sys.modules:
+            with contextlib.suppress(Exception):  # some are made, and cannot be imported
+                importlib.import_module(name)
 
 
 def by_chance(folder: Path, times: int, seed: int) -> None:
     """It kills as many ingestions, each after a time drawn from the duration of a whole one."""
-    _imported()
     ready, chance, seconds = folder / "ready", random.Random(seed), []
     ready.mkdir()
-    _ended(lambda: _prepared(ready))
+    warmed(lambda: _prepared(ready))
     for i in range(2):
         whole = folder / f"whole-{i}"
         shutil.copytree(ready, whole)
@@ -191,10 +203,9 @@ COMMIT = "commit"
 
 def step_by_step(folder: Path, every: int) -> None:
     """It kills ingestions before and after each commit, and before each so-many-th other step."""
-    _imported()
     ready = folder / "ready"
     ready.mkdir()
-    _ended(lambda: _prepared(ready))
+    warmed(lambda: _prepared(ready))
     shutil.copytree(ready, folder / "whole")
     _ended(
         lambda: (folder / "steps.json").write_text(json.dumps(_steps(folder / "whole"))) and None

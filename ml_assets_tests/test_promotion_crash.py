@@ -32,7 +32,7 @@ from ml_assets.round.challenger import make_challenger
 from ml_assets.round.production import make_production
 from ml_assets.verification import in_clean_process, load_verified, verify
 from ml_assets_tests.problems import SEES_B, Project, declared, empty_store, quickly, rows
-from ml_assets_tests.test_crash import ROOT, _ended, _forked
+from ml_assets_tests.test_crash import ROOT, _ended, _forked, warmed
 
 ON_FILES = {"open", "os.rename", "os.remove", "os.mkdir"}
 
@@ -107,17 +107,31 @@ def _survived(root: Path, clean: bool) -> dict[str, Any]:
 # ------------------------------------------------------------------ in the process that forks
 
 
-def _steps(root: Path, dies_at: int = -1, work: Callable[[Path], None] = _promoted) -> list[str]:
+def _steps(
+    root: Path,
+    dies_at: int = -1,
+    work: Callable[[Path], Any] = _promoted,
+    keep: Callable[[int], Path | None] = lambda at: None,
+) -> list[str]:
     """It promotes, and returns each step that a crash can come before; or dies before one.
 
     A step opens, renames, makes or removes a file of ours, flushes one, or calls the ledger or the
-    registry, or comes back from it.
+    registry, or comes back from it.  `keep` says where a copy of the disk goes, as it is before a
+    step: a process that dies by signal 9 there leaves the same.
     """
     steps: list[str] = []
+    copying = False
 
     def step(name: str) -> None:
+        nonlocal copying
+        if copying:
+            return
         if len(steps) == dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if kept := keep(len(steps)):
+            copying = True
+            shutil.copytree(root, kept)
+            copying = False
         steps.append(name)
 
     def heard(event: str, given: tuple[Any, ...]) -> None:
@@ -157,49 +171,43 @@ def _steps(root: Path, dies_at: int = -1, work: Callable[[Path], None] = _promot
     return steps
 
 
-def _warm() -> None:
-    """It imports what a round imports, and starts no thread: threads do not survive a fork."""
-    import dagster_mlflow.resources
-    import mlflow.pyfunc
-    import mlflow.store.model_registry.sqlalchemy_store
-    import mlflow.store.tracking.sqlalchemy_store
-    import scipy.stats
-    import sklearn.linear_model
-    import skops.io
-
-    assert dagster_mlflow and mlflow and scipy and sklearn and skops
-
-
 def _back(ready: Path, root: Path) -> None:
     shutil.rmtree(root)
     shutil.copytree(ready, root)
 
 
-def killed(folder: Path, rounds: int, seed: int) -> None:
-    """It kills a promotion before each of its steps, and to so many rounds at any instant."""
-    _warm()
-    root, ready = folder / "project", folder / "ready"
+def killed(folder: Path, times: int, seed: int) -> None:
+    """A promotion ends before its steps, and, to so many times, at any instant.
+
+    From the ledger's line on it is each step, and before it each second.  There, and at each eighth
+    before, a process is killed; for the others one goes all the way and the disk is kept as it was.
+    """
+    root, ready, kept = folder / "project", folder / "ready", folder / "kept"
     with quickly():
         _ended(lambda: empty_store() and shutil.copy(empty_store(), folder / "empty.db") and None)
-        _ended(lambda: root.mkdir() or _prepared(root))
+        warmed(lambda: root.mkdir() or _prepared(root))
         shutil.copytree(root, ready)
         start = time.perf_counter()
         _ended(lambda: _promoted(root))
         whole = time.perf_counter() - start
         _back(ready, root)
-        _ended(lambda: (folder / "steps.json").write_text(json.dumps(_steps(root))) and None)
-        steps, chance = json.loads((folder / "steps.json").read_text()), random.Random(seed)
-        for i in [*range(len(steps)), *[-1] * (rounds - len(steps))]:
-            _back(ready, root)
-            work: Callable[[], Any] = functools.partial(_steps, root, i) if i >= 0 else (
-                functools.partial(_promoted, root)
-            )  # fmt: skip
-            pid = _forked(work)
-            if i < 0:
-                time.sleep(chance.uniform(0, whole))
-                os.kill(pid, signal.SIGKILL)
-            _, status = os.waitpid(pid, 0)
-            assert i < 0 or os.waitstatus_to_exitcode(status) == -signal.SIGKILL, (i, status)
+        steps = _kept(root, kept)
+        chance, last = random.Random(seed), steps.index("before append")
+        at = [i for i in range(len(steps)) if i >= last or i % 2 == 0]
+        for i in [*at, *[-1] * (times - len(at))]:
+            if 0 <= i < last and i % 8:
+                _back(kept / str(i), root)
+            else:
+                _back(ready, root)
+                work: Callable[[], Any] = functools.partial(_steps, root, i) if i >= 0 else (
+                    functools.partial(_promoted, root)
+                )  # fmt: skip
+                pid = _forked(work)
+                if i < 0:
+                    time.sleep(chance.uniform(0, whole))
+                    os.kill(pid, signal.SIGKILL)
+                _, status = os.waitpid(pid, 0)
+                assert i < 0 or os.waitstatus_to_exitcode(status) == -signal.SIGKILL, (i, status)
             step = steps[i] if i >= 0 else "any instant"
             _ended(
                 lambda step=step, i=i: {
@@ -209,12 +217,23 @@ def killed(folder: Path, rounds: int, seed: int) -> None:
             )
 
 
+def _kept(root: Path, kept: Path, work: Callable[[Path], Any] = _promoted) -> list[str]:
+    """It does the work in a fork, keeps the disk before each step, and returns the steps."""
+    told = kept.with_suffix(".json")
+
+    def tell() -> None:
+        told.write_text(json.dumps(_steps(root, -1, work, lambda at: kept / str(at))))
+
+    _ended(tell)
+    return json.loads(told.read_text())  # type: ignore[no-any-return]
+
+
 # ------------------------------------------------------------------------------- in the tester
 
 
 @pytest.mark.slow
 def test_a_promotion_killed_at_any_step_leaves_a_whole_champion_and_is_made_up_for(tmp_path: Path):
-    """Before each step and, to a hundred rounds, at random instants.
+    """A hundred times: before its steps, and at random instants.
 
     Seen to fail, in a copy, when the alias moved before the ledger's line was written.
     """

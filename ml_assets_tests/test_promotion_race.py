@@ -25,8 +25,8 @@ from ml_assets.round import rollback
 from ml_assets.round.alias import mend
 from ml_assets.round.production import approve, make_production
 from ml_assets_tests.problems import SEES_A, SEES_B, Project, declared, quickly, rows
-from ml_assets_tests.test_crash import ROOT, _ended, _forked
-from ml_assets_tests.test_promotion_crash import _back, _round, _warm
+from ml_assets_tests.test_crash import ROOT, _ended, _forked, warmed
+from ml_assets_tests.test_promotion_crash import _back, _round
 
 SEES_ALL = {"estimator": "linear", "params": {"C": 1.0}}
 LENIENT = [{"beats": "champion", "confidence": 0.5}]
@@ -97,11 +97,10 @@ PAIRS: dict[str, tuple[Callable[[Path], str], Callable[[Path], str]]] = {
 
 def raced(folder: Path) -> None:
     """It lets each pair decide at once, a few times, and tells what came of it."""
-    _warm()
     root, ready = folder / "project", folder / "ready"
     with quickly() as patch:
         patch.setattr(rollback, "in_clean_process", verification.verify)
-        _ended(lambda: root.mkdir() or _prepared(root))
+        warmed(lambda: root.mkdir() or _prepared(root))
         shutil.copytree(root, ready)
         for name, pair in PAIRS.items():
             for turn in range(2):
