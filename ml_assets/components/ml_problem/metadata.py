@@ -2,6 +2,7 @@
 
 import base64
 import html
+import os
 import platform
 import time
 from collections.abc import Iterable, Mapping
@@ -149,7 +150,8 @@ def of_quarantine(made: QuarantineMade) -> dict[str, Any]:
 
 def of_predictions(made: "PredictionsMade") -> dict[str, Any]:
     """It returns what is shown with the predictions."""
-    now = [(f.name, f.rows, f.wrong_rows, f.output) for f in made.scored[:MOST_CELLS]]
+    folder, name = os.path.dirname, os.path.basename  # of what may be a path or an address
+    now = [(f.name, f.rows, f.wrong_rows, name(f.output)) for f in made.scored[:MOST_CELLS]]
     columns = ("file", "rows", "wrong rows", "predictions")
     unseen = [(name, count) for name, count in made.unseen.items()]
     return {
@@ -158,6 +160,7 @@ def of_predictions(made: "PredictionsMade") -> dict[str, Any]:
         "dagster/row_count": sum(f.rows for f in made.scored),
         "wrong_rows": sum(f.wrong_rows for f in made.scored),
         "scored": dg.MetadataValue.md(table(columns, now)),
+        **({"folder": dg.MetadataValue.path(folder(made.scored[0].output))} if now else {}),
         "unseen_values": dg.MetadataValue.md(
             table(("column", "values"), unseen) if unseen else "None."
         ),

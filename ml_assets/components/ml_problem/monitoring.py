@@ -125,7 +125,14 @@ def of_monitoring(made: "MonitoringMade") -> dict[str, Any]:
     shown["by_window"] = dg.MetadataValue.md(table(head, lines))
     if made.columns:
         columns = [
-            (c.name, c.distance, c.p, c.drifted and "yes", c.missing[1], c.unseen[1])
+            (
+                c.name,
+                f"{c.distance:.3f}",
+                f"{c.p:.2g}",
+                "yes" if c.drifted else "",
+                c.missing[1],
+                c.unseen[1],
+            )
             for c in made.columns
         ]
         head = ("feature", "distance", "by chance", "drifted", "missing", "unseen")  # type: ignore[assignment]
