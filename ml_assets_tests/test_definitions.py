@@ -9,8 +9,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster_shared.record import as_dict
 
-from ml_assets.definitions import build, problems_of, tree
+from ml_assets.definitions import build, defs, problems_of, tree
 from ml_assets_tests.e2e.served import CHECKOUT, clean_environment
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -141,3 +143,42 @@ def test_the_fork_server_has_what_steps_import_late() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_job_is_what_dagster_makes_of_it_and_knows_no_other_problem(name: str) -> None:
+    """Seen to fail with `define_asset_job`: each job of 500 problems was looked for among them all."""
+    definitions = loaded()[1]
+    graph = definitions.resolve_asset_graph()
+    own = [
+        job
+        for job in definitions.jobs or []
+        if isinstance(job, UnresolvedAssetJobDefinition) and job.tags["ml_assets/problem"] == name
+    ]
+    assert {job.name for job in own} >= {name, f"{name}_variants"}
+    for job in own:
+        made = definitions.resolve_job_def(job.name)
+        known = made.asset_layer.asset_graph.source_asset_graph.get_all_asset_keys()
+        assert {key.path[0] for key in known} == {name}
+        plain = UnresolvedAssetJobDefinition(**as_dict(job))
+        theirs = plain.resolve(graph, made.executor_def, made.resource_defs)
+        assert made.get_job_snapshot_id() == theirs.get_job_snapshot_id()
+
+
+def test_a_location_that_is_asked_for_twice_is_built_once_until_something_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        declared = f"{{name: {name}, dataset: {{path: data.csv, target: y}}}}"
+        text = f"type: ml_assets.components.MLProblem\nattributes: {declared}\n"
+        (tmp_path / name / "defs.yaml").write_text(text)
+    monkeypatch.setenv("ML_ASSETS_DEFS", str(tmp_path))
+    first = defs()
+    assert defs() is first
+    (tmp_path / "two" / "defs.yaml").unlink()
+    second = defs()
+    groups = [{spec.group_name for spec in d.resolve_all_asset_specs()} for d in (first, second)]
+    assert groups == [{"one", "two"}, {"one"}]
+    monkeypatch.setenv("ML_ASSETS_EXECUTOR", "multiprocess")
+    assert defs() is not second

@@ -14,6 +14,8 @@ concurrency:
   pools:
     granularity: run           # each problem's assets are a pool of their own:
     default_limit: 1           # one run of a problem at a time, others wait in the queue
+run_queue:
+  dequeue_interval_seconds: 1  # who presses the button waits for this; Dagster's own is 5
 run_monitoring:
   enabled: true
   start_timeout_seconds: 300   # a run that was launched and does not start is failed

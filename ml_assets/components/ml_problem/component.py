@@ -111,9 +111,10 @@ class MLProblem(dg.Component):
             sensors += [watcher, retrainer]
         if self.problem.promotion.mode == "approval":
             sensors.append(build_approvals(self.problem, decisions[-1], stores))
-        code = self._code()
+        if code := self._code():
+            assets = [*dg.map_asset_specs(lambda s: s.merge_attributes(metadata=code), assets)]
         return dg.Definitions(
-            assets=dg.map_asset_specs(lambda s: s.merge_attributes(metadata=code), assets),
+            assets=assets,
             jobs=jobs,
             sensors=sensors,
             schedules=[schedule] if schedule else [],

@@ -3,6 +3,9 @@
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster_shared.record import as_dict
 
 from ml_assets.components.ml_problem.engine import executor_for, largest
 from ml_assets.components.ml_problem.parameters import config_of_variants, variants
@@ -11,11 +14,45 @@ from ml_assets.problem import Problem
 MAX_RUNTIME = "dagster/max_runtime"  # kept by Dagster's run monitoring
 
 
+class _OfOneProblem(UnresolvedAssetJobDefinition):
+    """A job that is resolved among the assets that it makes and those right before them.
+
+    Dagster looks through the assets of all problems for each job: of 500 problems, for half a minute.
+    """
+
+    def resolve(
+        self,
+        asset_graph: AssetGraph,
+        default_executor_def: dg.ExecutorDefinition | None = None,
+        resource_defs: Any = None,
+    ) -> dg.JobDefinition:
+        """It returns the job, as Dagster can execute it."""
+        chosen = self.selection.resolve(asset_graph)
+        before = {key for one in chosen for key in asset_graph.get(one).parent_keys}
+        near = [asset_graph.get(key).assets_def for key in sorted(chosen | before)]
+        few = AssetGraph.from_assets({id(asset): asset for asset in near}.values())
+        return super().resolve(few, default_executor_def, resource_defs)
+
+
+def job_of(problem: Problem, name: str, selection: dg.AssetSelection, **given: Any) -> Any:
+    """It returns a job of a problem that makes some of its assets.
+
+    Args:
+        problem: the problem.
+        name: what the job is called.
+        selection: what it makes.
+        given: more that Dagster's `define_asset_job` takes.
+    """
+    given.setdefault("tags", {"ml_assets/problem": problem.name})
+    return _OfOneProblem(**as_dict(dg.define_asset_job(name, selection=selection, **given)))
+
+
 def build_job(problem: Problem, assets: dg.AssetSelection) -> Any:
     """It returns the job of a problem, named like it, that makes these assets."""
-    return dg.define_asset_job(
+    return job_of(
+        problem,
         problem.name,
-        selection=assets,
+        assets,
         description=f"Bring {problem.name} up to date: data, candidates, decision.",
         executor_def=executor_for([problem]),
         tags=tags_of(problem),
@@ -34,9 +71,10 @@ def tags_of(problem: Problem) -> dict[str, Any]:
 
 def build_variants(problem: Problem, assets: dg.AssetSelection) -> Any:
     """It returns the job of a backfill: one run for each set of parameters, none promotes."""
-    return dg.define_asset_job(
+    return job_of(
+        problem,
         f"{problem.name}_variants",
-        selection=assets,
+        assets,
         description=f"Compare variants of {problem.name}: each partition is a run with other "
         "parameters, named by them, like `candidates.random_forest.n_estimators=300; seed=1`.",
         executor_def=executor_for([problem]),

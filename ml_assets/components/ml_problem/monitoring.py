@@ -11,6 +11,7 @@ import dagster as dg
 from ml_assets.components.ml_problem import checks
 from ml_assets.components.ml_problem.assets import common, key_of, round_of
 from ml_assets.components.ml_problem.decisions import changed
+from ml_assets.components.ml_problem.job import job_of
 from ml_assets.components.ml_problem.step import careful, retried
 from ml_assets.digest import digest_of
 from ml_assets.errors import MLAssetsError
@@ -45,12 +46,12 @@ def build_monitoring(
     keys = [
         key_of(problem, name) for name in ("monitoring", "rollback_decision", "retrain_decision")
     ]
-    watching = dg.define_asset_job(
+    watching = job_of(
+        problem,
         f"{problem.name}_monitoring",
-        selection=dg.AssetSelection.assets(*keys),
+        dg.AssetSelection.assets(*keys),
         description=f"Look at the live rows of {problem.name}, and decide what follows.",
         executor_def=dg.in_process_executor,
-        tags={"ml_assets/problem": problem.name},
     )
     assets = [
         _monitoring(problem, folder),

@@ -9,6 +9,7 @@ import dagster as dg
 
 from ml_assets.components.ml_problem import checks
 from ml_assets.components.ml_problem.assets import common, key_of, round_of
+from ml_assets.components.ml_problem.job import job_of
 from ml_assets.components.ml_problem.sensor import request
 from ml_assets.components.ml_problem.step import careful, retried
 from ml_assets.digest import digest_of
@@ -24,12 +25,12 @@ def build_predictions(
 ) -> tuple[dg.AssetsDefinition, dg.SensorDefinition]:
     """It returns the asset of a problem's predictions, and the sensor that starts its job."""
     key = key_of(problem, "predictions")
-    job = dg.define_asset_job(
+    job = job_of(
+        problem,
         f"{problem.name}_predictions",
-        selection=dg.AssetSelection.assets(key),
+        dg.AssetSelection.assets(key),
         description=f"Score the files that arrived for {problem.name} with its champion.",
         executor_def=dg.in_process_executor,
-        tags={"ml_assets/problem": problem.name},
     )
     return _asset(problem, folder, key), _sensor(problem, stores, job)
 

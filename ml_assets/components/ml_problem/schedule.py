@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from ml_assets.components.ml_problem.job import job_of
 from ml_assets.problem import Problem
 
 WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
@@ -69,9 +70,9 @@ def build_trigger(problem: Problem, whole: Any) -> Any:
         return whole
     keys = [dg.AssetKey([problem.name, noun]) for noun in ("dataset", "quarantine")]
     there = keys if problem.dataset.is_landing else keys[:1]
-    return dg.define_asset_job(
+    return job_of(
+        problem,
         f"{problem.name}_dataset",
-        selection=dg.AssetSelection.assets(*there),
+        dg.AssetSelection.assets(*there),
         description=f"Bring the dataset of {problem.name} up to date; the rest follows by itself.",
-        tags={"ml_assets/problem": problem.name},
     )
