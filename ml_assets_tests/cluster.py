@@ -74,6 +74,10 @@ class Machine:
         self.holder.kill()
         self.holder.wait()
 
+    def cable(self, plugged: bool) -> None:
+        """It pulls the network cable, or puts it back."""
+        self.run("ip", "link", "set", "e0", "up" if plugged else "down")
+
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """What this thread does, and starts, happens in the network of the machine."""

@@ -1,6 +1,7 @@
 """Every block of every page: commands that exist, declarations that hold, Python that runs; and the site."""
 
 import fnmatch
+import json
 import os
 import re
 import shlex
@@ -24,7 +25,7 @@ from click.testing import CliRunner
 from ml_assets.command import main
 from ml_assets.problem import Problem
 from ml_assets.user_code import locate
-from ml_assets_tests.e2e.served import CHECKOUT
+from ml_assets_tests.e2e.served import CHECKOUT, COMMANDS, free_port
 from ml_assets_tests.pages import ADDED, DOCS, Block, blocks, customers
 from ml_assets_tests.problems import quickly
 
@@ -172,7 +173,7 @@ LOOKED_AT = {
     "mlflow": _has_options,
     "ray": _has_options,
     "dg": lambda _: None,  # test_examples types it
-    "curl": lambda _: None,  # test_serving asks what it asks
+    "curl": lambda _: None,  # typed below
     "eval": lambda _: None,  # test_command asks for each shell's completion
     "docker": lambda _: None,  # no engine runs here; test_deployment looks at the files
     "helm": lambda _: None,  # out of reach here; test_deployment looks at the values
@@ -304,6 +305,26 @@ def test_every_command_of_the_pages_does_what_it_says_or_says_why_not(desk: Path
         assert (done.exit_code != 0) == bool(why), (line, done.output)
         assert not why or REFUSED[why[0]] in " ".join(done.output.split()), (line, done.output)
     assert asked == set(REFUSED), set(REFUSED) - asked
+
+
+@pytest.mark.slow
+def test_what_the_page_asks_of_a_server_is_answered(desk: Path) -> None:
+    """Seen to fail: the page asked with columns that its own customers do not have."""
+    [block] = [b for b in of_kind(DOCS / "serving.md", "bash") if "curl" in b.text]
+    start, _, ask = block.text.replace("\\\n", " ").partition("\n")
+    port = free_port()
+    server = subprocess.Popen(
+        [COMMANDS / "ml-assets", *shlex.split(start)[1:], "--port", str(port)], cwd=desk
+    )
+    try:
+        typed = shlex.split(ask.replace("localhost:8000", f"localhost:{port}"))
+        typed += ["--silent", "--retry", "60", "--retry-delay", "1", "--retry-connrefused"]
+        done = subprocess.run(typed, capture_output=True, text=True, timeout=90, check=True)
+    finally:
+        server.terminate()
+        server.wait(60)
+    answer = json.loads(done.stdout)
+    assert answer["predictions"][0] in ("Yes", "No") and answer["model_version"] == 1
 
 
 @pytest.mark.slow

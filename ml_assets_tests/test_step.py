@@ -8,6 +8,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.events import DagsterEvent
+from dagster._core.execution.plan.objects import StepRetryData
+from dagster_shared.error import SerializableErrorInfo
 
 from ml_assets.components.ml_problem import step as steps
 from ml_assets.resources.lake import Lake
@@ -244,3 +247,47 @@ def test_a_decision_whether_to_retrain_is_tried_again_and_keeps_its_limit(
     assert len(seen) == 3
     [failed] = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
     assert "limits.retrain_decision" in str(failed.step_failure_data.error)
+
+
+@pytest.mark.parametrize("ends", ["well", "badly"])
+@pytest.mark.parametrize("given_up", [True, False])
+def test_a_step_that_was_given_up_says_nothing_more(
+    monkeypatch: pytest.MonkeyPatch, given_up: bool, ends: str
+):
+    """Seen to fail: a machine whose network came back ended the step of the one in its place."""
+
+    left: list[int] = []
+
+    def leaves(status: int) -> None:
+        left.append(status)
+        raise SystemExit
+
+    monkeypatch.setattr(steps, "works_elsewhere", lambda job: True)
+    monkeypatch.setattr(steps.os, "_exit", leaves)
+
+    @dg.op(out=dg.Out(dg.Nothing))
+    @steps.careful(declared(), "candidate")
+    def slow(context: dg.OpExecutionContext) -> Any:
+        if given_up:
+            step = context.get_step_execution_context()
+            DagsterEvent.step_retry_event(
+                step, StepRetryData(error=SerializableErrorInfo("its machine is gone", [], "Gone"))
+            )
+        if ends == "badly":
+            raise ValueError("no")
+        yield dg.Output(None)
+
+    @dg.job
+    def job() -> None:
+        slow()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = job.execute_in_process(instance=instance, raise_on_error=False)
+        told = [e.event_type_value for e in _events(instance)]
+    assert left == ([0] if given_up else [])
+    assert done.success == ("STEP_SUCCESS" in told) == (ends == "well" and not given_up)
+
+
+def _events(instance: dg.DagsterInstance) -> list[Any]:
+    (run,) = instance.get_runs()
+    return [e.dagster_event for e in instance.all_logs(run.run_id) if e.dagster_event]

@@ -79,11 +79,19 @@ EVENTS = """query($run: ID!) {logsForRun(runId: $run, limit: 3000) {... on Event
 
 @dataclass
 class World:
-    """A project on a disk that all machines share, and servers on one of them."""
+    """A project on a disk that all machines share, and servers on one of them.
+
+    Attributes:
+        root: the project.
+        cluster: the machines.
+        ui: Dagster's user interface, on the machine called control.
+        told: what says where the servers are.
+    """
 
     root: Path
     cluster: Cluster
     ui: Served
+    told: dict[str, str]
 
     def decisions(self, problem: str) -> list[dict[str, Any]]:
         """It returns what was decided of a problem."""
@@ -96,7 +104,7 @@ class World:
             yield
         except AssertionError as error:
             said = f"{self.ui.log.read_text()[-5000:]}\n{self.cluster.told()}"
-            raise AssertionError(f"{error}\n{said}") from error
+            raise AssertionError(f"{error}\n{said}\n{error}") from error
 
     def events(self, run: str, kind: str) -> list[dict[str, Any]]:
         """It returns a run's events of a kind."""
@@ -139,9 +147,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     return {name: decisions(root, name)[-1] for name in (SHIPPED, OPEN)}
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    root = project(tmp_path_factory.mktemp("cluster") / "project")
+@contextlib.contextmanager
+def world_of(root: Path) -> Iterator[World]:
+    """It starts a cluster, servers and the user interface of a project."""
     (root / ".ml_assets" / "dagster").mkdir(parents=True)
     shutil.copy(CHECKOUT / "deploy" / "dagster.yaml", root / ".ml_assets" / "dagster")
     with cluster() as made, made.control.entered():
@@ -156,9 +164,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 made.start(**told)
                 port = free_port()
                 words = ["ml-assets", "ui", "--port", str(port)]
-                told |= {"ML_ASSETS_EXECUTOR": "ray", "RAY_ADDRESS": made.address}
-                with served(root, words, port, **told) as ui:
-                    yield World(root, made, ui)
+                engine = {"ML_ASSETS_EXECUTOR": "ray", "RAY_ADDRESS": made.address}
+                with served(root, words, port, **told, **engine) as ui:
+                    yield World(root, made, ui, told)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world_of(project(tmp_path_factory.mktemp("cluster") / "project")) as made:
+        yield made
 
 
 def test_candidates_are_fitted_on_several_machines(

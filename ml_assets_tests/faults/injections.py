@@ -438,7 +438,21 @@ AWAY = [
         prepare=(("cut", "registered-models/alias"),),
     ),
 ]
-FAULTS = [*KILLS, *PLACES, *ARTIFACTS, *LIMITS, *CLOCKS, *TWO, *AWAY]
+CLUSTER = [
+    Fault(
+        "a machine is cut off",
+        "the cable of a Ray worker is pulled in mid-fit, and put back while the fit goes on elsewhere",
+        "tried again on another machine; one promotion, whatever the one that was cut off still does",
+        (0,),
+    ),
+    Fault(
+        "the cluster's head is lost",
+        "the machine of Ray's head dies in mid-fit",
+        "the run is red within `limits.run`; nothing is promoted, and the next run, on one machine, promotes",
+        (1,),
+    ),
+]
+FAULTS = [*KILLS, *PLACES, *ARTIFACTS, *LIMITS, *CLOCKS, *TWO, *AWAY, *CLUSTER]
 
 
 def table() -> str:

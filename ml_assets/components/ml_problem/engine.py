@@ -21,6 +21,7 @@ IN_PROCESS, MULTIPROCESS, KUBERNETES, RAY = "in_process", "multiprocess", "kuber
 ENGINES = (IN_PROCESS, MULTIPROCESS, KUBERNETES, RAY)
 CLUSTER = "RAY_ADDRESS"  # Ray's own
 OF_A_POD, OF_A_RAY_JOB = "dagster-k8s/config", "dagster-ray/config"
+_OF_OTHER_MACHINES = ("ray", "k8s")  # the names of their executors
 _UNITS = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12} | {
     unit: 1024.0**power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti"), 1)
 }
@@ -68,6 +69,11 @@ def executor_for(problems: Iterable[Problem]) -> dg.ExecutorDefinition:
 def share_a_process(job: dg.JobDefinition) -> bool:
     """It says whether the steps of a job's run work in one process."""
     return job.executor_def.name in (IN_PROCESS, _OF_A_COMMAND)
+
+
+def works_elsewhere(job: dg.JobDefinition) -> bool:
+    """It says whether the steps of a job's run may work on other machines than the run itself."""
+    return job.executor_def.name in _OF_OTHER_MACHINES
 
 
 def sized(problem: Problem, candidate: str | None = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.components.ml_problem.engine import share_a_process
+from ml_assets.components.ml_problem.engine import share_a_process, works_elsewhere
 from ml_assets.errors import is_transient
 from ml_assets.problem import Problem
 from ml_assets.time_limit import TimeLimit
@@ -61,8 +61,14 @@ def careful(problem: Problem, noun: str) -> Callable[[Callable[..., Any]], Calla
                 end = functools.partial(_end, context)
                 limit = TimeLimit(seconds, f"{problem.name}/{noun}", f"limits.{noun}", end)
             events = function(context, *given, **named)
+            asked = not works_elsewhere(context.job_def)
             while True:
-                event = _next(context, events, limit)
+                try:
+                    event = _next(context, events, limit)
+                finally:
+                    if not asked:
+                        _leave_if_given_up(context)
+                        asked = True
                 if event is None:
                     return
                 yield event
@@ -92,6 +98,26 @@ def _next(context: Any, events: Iterator[Any], limit: TimeLimit | None) -> Any:
             wait = _POLICY.calculate_delay(context.retry_number + 1)
             raise dg.RetryRequested(MOST_RETRIES, wait) from error
         raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+
+
+def _leave_if_given_up(context: Any) -> None:
+    """It ends the process of a step that somebody else does by now, without a word.
+
+    A machine whose network was cut comes back with a step that was tried again elsewhere, or whose
+    run has ended.  Dagster would take what it says for the word of the one in its place, and fails
+    a run in which a step ends that is not at work.
+    """
+    run = context.instance.get_run_by_id(context.run.run_id)
+    key = getattr(context, "op_execution_context", context).get_step_execution_context().step.key
+    kind = dg.DagsterEventType.STEP_UP_FOR_RETRY
+    tried = [
+        entry
+        for entry in context.instance.all_logs(context.run.run_id, of_type=kind)
+        if entry.step_key == key
+    ]
+    if len(tried) > context.retry_number or (run is not None and run.is_finished):
+        os.write(2, f"{key} was given up, and is done elsewhere: it says nothing more.\n".encode())
+        os._exit(0)
 
 
 def _not_over_limit(context: Any) -> None:
