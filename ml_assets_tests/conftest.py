@@ -27,6 +27,9 @@ SLOW = (
     "test_inspection.py",
     "test_examples.py",
     "test_replaying.py",
+    "test_shortcut.py",
+    "test_canary_round.py",
+    "test_monitoring.py",
 )
 
 

@@ -77,6 +77,7 @@ def test_what_no_cluster_reaches_is_refused_unless_somebody_says_where_it_is():
         location(tags, "file:///x", None)
 
 
+@pytest.mark.slow
 def test_the_command_writes_champion_and_canary(desk: Desk, capsys: Any):  # noqa: F811
     desk.declare(YAML.replace("    linear: {}\n", "") + CANARY)
     assert desk.type("manifest", "demo", "--storage-uri", "s3://b").status == 1  # no champion yet

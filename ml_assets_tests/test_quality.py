@@ -128,6 +128,7 @@ def test_probabilities_that_are_too_sure_are_calibrated_first():
     assert expected.then.value == pytest.approx((sure.truth == sure.said.values).mean(), abs=0.02)
 
 
+@pytest.mark.slow
 def test_errors_that_grow_with_a_feature_are_estimated_from_it():
     judged, known = amounts(2000, 0)
     expected = expectation("rmse", judged, known, AMOUNT)

@@ -234,6 +234,7 @@ def test_a_prediction_that_is_no_number_is_no_prediction():
     assert said.wrong == {1: "the model gave no finite prediction"}
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Pieces are scored and written as they come; a late surprise begins the file anew, whole."""
     monkeypatch.setattr(data_file, "PIECE_BYTES", 1 << 12)

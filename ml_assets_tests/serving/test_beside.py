@@ -162,6 +162,7 @@ def life(tmp_path: Path) -> Iterator[Life]:
         yield begun(tmp_path, SEES_B, SEES_ALL)
 
 
+@pytest.mark.slow
 def test_a_canary_that_is_promoted_becomes_the_champion_that_answers(life: Life):
     served = ServedChampion.load(life.problem, life.project.stores)
     assert served.canary is not None
