@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_AT_ONCE = 4  # each holds a model, and what fitting needs
+PATIENT = 10  # the niceness of what is only to be ready later: a fit goes first
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,10 @@ def _longest_first(
 
 
 def _make_ready(round_: Round) -> None:
-    """It imports what comes after the fits, while they leave Python to others."""
+    """It imports what comes after the fits, while they leave Python and a core to others."""
+    with contextlib.suppress(Exception):  # for speed alone; of one thread only on Linux
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PATIENT)
     with contextlib.suppress(Exception):  # whoever needs it next says what is wrong with it
         round_.stores.registry.make_ready()
         import matplotlib.backends.backend_agg
