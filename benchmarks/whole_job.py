@@ -1,6 +1,7 @@
 """The whole job against the script that a user would write instead, interleaved, as ratios.
 
-    python benchmarks/whole_job.py ../shared/bench [--sizes tiny small medium large] [--rounds 3] [--free-threads]
+    python benchmarks/whole_job.py ../shared/bench [--sizes tiny small medium large] [--rounds 3]
+        [--free-threads] [--light]
 
 The folder holds the script (`bare.py` with `mlwork.py`) and the generator of its data.  Both do the
 same job in fresh processes on prepared databases: load, validate, split, fit the same four
@@ -233,6 +234,11 @@ def main() -> None:
         action="store_true",
         help="declare no n_jobs: the models are the same, and ml_assets shares out the cores",
     )
+    asked.add_argument(
+        "--light",
+        action="store_true",
+        help="fit the candidates of a million rows at every size: how the time grows with the rows",
+    )
     given = asked.parse_args()
     bench = given.bench.resolve()
     names = ("dagster", "mlflow", "scikit-learn", "pandas", "pyarrow")
@@ -244,15 +250,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for size in given.sizes:
             place = Path(temporary) / size
-            one_size(bench, place, size, given.rounds, given.mode, given.free_threads)
+            names = "light" if given.light or size in LIGHT else "full"
+            how = given.rounds, given.mode, given.free_threads
+            one_size(bench, place, size, names, *how)
 
 
-def one_size(bench: Path, place: Path, size: str, rounds: int, mode: str, free: bool) -> None:
+def one_size(
+    bench: Path, place: Path, size: str, names: str, rounds: int, mode: str, free: bool
+) -> None:
     place.mkdir()
     data = place / "data.csv"
     generate = [sys.executable, str(bench / "gen_data.py"), size, str(data)]
     subprocess.run(generate, check=True, capture_output=True)
-    names = "light" if size in LIGHT else "full"
     bare, ours = Bare(bench, place, data, names, mode), Ours(place, data, names, free)
     seen: dict[str, list[Cost]] = {"script": [], "first": [], "unchanged": [], "one changed": []}
     for _ in range(rounds):
