@@ -15,7 +15,7 @@ MAX_RUNTIME = "dagster/max_runtime"  # kept by Dagster's run monitoring
 
 
 class _OfOneProblem(UnresolvedAssetJobDefinition):
-    """A job that is resolved among the assets that it makes and those right before them.
+    """A job that is resolved among the assets that it makes and all that come before them.
 
     Dagster looks through the assets of all problems for each job: of 500 problems, for half a minute.
     """
@@ -27,10 +27,14 @@ class _OfOneProblem(UnresolvedAssetJobDefinition):
         resource_defs: Any = None,
     ) -> dg.JobDefinition:
         """It returns the job, as Dagster can execute it."""
-        chosen = self.selection.resolve(asset_graph)
-        before = {key for one in chosen for key in asset_graph.get(one).parent_keys}
-        near = [asset_graph.get(key).assets_def for key in sorted(chosen | before)]
-        few = AssetGraph.from_assets({id(asset): asset for asset in near}.values())
+        found: dict[int, dg.AssetsDefinition] = {}
+        waiting = sorted(self.selection.resolve(asset_graph))
+        while waiting:
+            asset = asset_graph.get(waiting.pop()).assets_def
+            if id(asset) not in found:
+                found[id(asset)] = asset
+                waiting += asset.dependency_keys
+        few = AssetGraph.from_assets(found.values())
         return super().resolve(few, default_executor_def, resource_defs)
 
 
