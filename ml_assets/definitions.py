@@ -110,9 +110,13 @@ def _keys(asset: object) -> set[dg.AssetKey]:
 def _declared() -> frozenset[tuple[object, ...]]:
     """It returns what definitions depend on: the files of the folder of problems, and the environment."""
     root = find_root()
-    files = [f for f in problems_folder(root).rglob("*") if f.suffix in (".yaml", ".py")]
-    seen = [(f, status.st_mtime_ns, status.st_size) for f in files for status in [f.stat()]]
-    return frozenset([(root,), *seen, *os.environ.items()])
+    seen: list[tuple[object, ...]] = [(root,), *os.environ.items()]
+    for file in problems_folder(root).rglob("*"):
+        if file.suffix in (".yaml", ".py"):
+            with contextlib.suppress(FileNotFoundError):  # an editor's lock is a link to nowhere
+                status = file.stat()
+                seen.append((file, status.st_mtime_ns, status.st_size))
+    return frozenset(seen)
 
 
 @functools.lru_cache(maxsize=1)

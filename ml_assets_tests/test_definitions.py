@@ -168,12 +168,14 @@ def test_a_job_is_what_dagster_makes_of_it_and_knows_no_other_problem(name: str)
 def test_a_location_that_is_asked_for_twice_is_built_once_until_something_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Seen to fail: a link that leads nowhere kept the location from loading."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         declared = f"{{name: {name}, dataset: {{path: data.csv, target: y}}}}"
         text = f"type: ml_assets.components.MLProblem\nattributes: {declared}\n"
         (tmp_path / name / "defs.yaml").write_text(text)
     monkeypatch.setenv("ML_ASSETS_DEFS", str(tmp_path))
+    (tmp_path / "two" / ".#defs.yaml").symlink_to("somebody@here.4711")  # an editor's lock
     first = defs()
     assert defs() is first
     (tmp_path / "two" / "defs.yaml").unlink()

@@ -104,7 +104,7 @@ class World:
             yield
         except AssertionError as error:
             said = f"{self.ui.log.read_text()[-5000:]}\n{self.cluster.told()}"
-            raise AssertionError(f"{error}\n{said}\n{error}") from error
+            raise AssertionError(f"{said}\n{error}") from error
 
     def events(self, run: str, kind: str) -> list[dict[str, Any]]:
         """It returns a run's events of a kind."""
