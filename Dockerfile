@@ -4,8 +4,12 @@ FROM python:3.11.13-slim-bookworm AS build
 WORKDIR /build
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY ml_assets ml_assets
+# uv: pip tries versions of boto3 for minutes, for s3fs's sake.  Whoever runs it cannot write bytecode.
 RUN python -m venv /opt/ml_assets \
- && /opt/ml_assets/bin/pip install --no-cache-dir ".[s3,onnx,postgres,kubernetes]"
+ && python -m venv /opt/uv \
+ && /opt/uv/bin/pip install --no-cache-dir "uv>=0.9,<1" \
+ && /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/ml_assets/bin/python \
+      ".[s3,onnx,postgres,kubernetes]"
 
 FROM python:3.11.13-slim-bookworm
 # LightGBM and scikit-learn take OpenMP from the system

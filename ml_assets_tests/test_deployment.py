@@ -1,6 +1,10 @@
 """What is in deploy/, and beside it: valid by the schemas of those who read it, and its commands run."""
 
+import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -38,6 +42,7 @@ from ml_assets_tests import servers
 from ml_assets_tests.conftest import problem
 from ml_assets_tests.e2e.served import (
     CHECKOUT,
+    Served,
     clean_environment,
     free_port,
     make_project,
@@ -392,55 +397,102 @@ def test_helm_values_choose_what_the_chart_knows() -> None:
     )
 
 
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """It installs what the image does, of what it copies, and returns where its commands are.
+
+    Seen to fail: the tests' own environment had boto3, and the image, whose MLflow needs it, had not.
+    """
+    build, made = tmp_path / "build", tmp_path / "image"
+    build.mkdir()
+    second = next(i for i, w in enumerate(DOCKERFILE) if w.startswith("FROM") and " AS " not in w)
+    first = [line.split() for line in DOCKERFILE[:second]]
+    for _, *sources, target in (words for words in first if words and words[0] == "COPY"):
+        for source in sources:
+            if (CHECKOUT / source).is_dir():
+                unwanted = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(CHECKOUT / source, build / target, ignore=unwanted)
+            else:
+                shutil.copy(CHECKOUT / source, build / target)
+    [package] = re.findall(r'"(\.\[.+?\])"', "\n".join(DOCKERFILE))
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", made], check=True)
+    python = ["--python", str(made / "bin" / "python")]
+    uv = shutil.which("uv", path=f"{COMMANDS}{os.pathsep}{os.environ['PATH']}")
+    installer = [uv, "pip"] if uv else [sys.executable, "-m", "pip", *python]
+    words = ["install", "--quiet", *(python if uv else []), package]
+    subprocess.run([*installer, *words], cwd=build, check=True, timeout=600)
+    return made / "bin"
+
+
 @pytest.mark.slow
-def test_the_processes_of_compose_run_as_they_are_named(tmp_path: Path) -> None:
-    """Without containers: the commands of compose and image, on loopback, until each is healthy."""
+@pytest.mark.timeout(900)
+def test_the_processes_of_compose_run_as_they_are_named(tmp_path: Path, image: Path) -> None:
+    """Without containers: the commands of compose and image, healthy one after another, and a run.
+
+    With what the image installs, and the models where compose has them.
+    """
     root = make_project(tmp_path / "project", "breast_cancer")
     (root / "state" / "dagster").mkdir(parents=True)
     settings = (CHECKOUT / "deploy" / "dagster.yaml").read_text()
     (root / "state" / "dagster" / "dagster.yaml").write_text(settings)
-    code, web = free_port(), free_port()
+    code, web, mlflow = free_port(), free_port(), free_port()
     workspace = yaml.safe_load((CHECKOUT / "deploy" / "workspace.yaml").read_text())
     workspace["load_from"][0]["grpc_server"] |= {"host": "127.0.0.1", "port": code}
     (root / "deployed.yaml").write_text(yaml.safe_dump(workspace))
-    image = yaml.safe_load(next(x for x in DOCKERFILE if x.startswith("CMD")).partition(" ")[2])
+    of_image = yaml.safe_load(next(x for x in DOCKERFILE if x.startswith("CMD")).partition(" ")[2])
+    services, ui = COMPOSE["services"], f"http://127.0.0.1:{web}"
 
     def here(words: list[str]) -> list[str]:
-        moved = {"4000": str(code), "3000": str(web), "0.0.0.0": "127.0.0.1"}
-        moved["/project/deploy/workspace.yaml"] = str(root / "deployed.yaml")
-        return [str(COMMANDS / words[0]), *(moved.get(w, w) for w in words[1:])]
+        moved = {"4000": code, "3000": web, "5000": mlflow, "0.0.0.0": "127.0.0.1"}
+        moved["/project/deploy/workspace.yaml"] = root / "deployed.yaml"
+        return [str(image / words[0]), *(str(moved.get(w, w)) for w in words[1:])]
 
-    with servers.postgres() as postgres:
+    def healthy(*words: str) -> Callable[[], bool]:
+        return lambda: (
+            not subprocess.run(
+                here(list(words)), cwd=root, env=environment, capture_output=True
+            ).returncode
+        )
+
+    with servers.postgres() as postgres, servers.object_store() as objects:
         environment = clean_environment(
+            PATH=f"{image}:/usr/bin:/bin",
+            PYTHONDONTWRITEBYTECODE="",  # as the image, where it is compiled: once
             DAGSTER_POSTGRES_URL=postgres.url("dagster"),
+            MLFLOW_TRACKING_URI=f"http://127.0.0.1:{mlflow}",
             ML_ASSETS_HOME=str(root / "state"),
             DAGSTER_HOME=str(root / "state" / "dagster"),
         )
-
-        def healthy(*words: str) -> Callable[[], bool]:
-            def ask() -> bool:
-                done = subprocess.run(
-                    here(list(words)), cwd=root, env=environment, capture_output=True
-                )
-                return done.returncode == 0
-
-            return ask
-
+        of_mlflow = {
+            **objects.environment,
+            "MLFLOW_BACKEND_STORE_URI": postgres.url("mlflow"),
+            "MLFLOW_ARTIFACTS_DESTINATION": objects.bucket("mlflow") + "/",
+        }
+        assert set(services["mlflow"]["environment"]) <= set(of_mlflow)
         started: list[subprocess.Popen[bytes]] = []
         try:
-            for words, name, ready in (
+            for words, more, name, ready in (
                 (
-                    image,
+                    services["mlflow"]["command"],
+                    of_mlflow,
+                    "MLflow",
+                    lambda: servers.answers(f"http://127.0.0.1:{mlflow}/health"),
+                ),
+                (
+                    of_image,
+                    {},
                     "the code server",
                     healthy("dagster", "api", "grpc-health-check", "-p", "4000"),
                 ),
                 (
-                    COMPOSE["services"]["webserver"]["command"],
+                    services["webserver"]["command"],
+                    {},
                     "the webserver",
-                    lambda: servers.answers(f"http://127.0.0.1:{web}/server_info"),
+                    lambda: servers.answers(f"{ui}/server_info"),
                 ),
                 (
-                    COMPOSE["services"]["daemon"]["command"],
+                    services["daemon"]["command"],
+                    {},
                     "the daemon",
                     healthy("dagster-daemon", "liveness-check"),
                 ),
@@ -448,7 +500,7 @@ def test_the_processes_of_compose_run_as_they_are_named(tmp_path: Path) -> None:
                 process = subprocess.Popen(
                     here(words),
                     cwd=root,
-                    env=environment,
+                    env={**environment, **more},
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,
@@ -456,6 +508,16 @@ def test_the_processes_of_compose_run_as_they_are_named(tmp_path: Path) -> None:
                 started.append(process)
                 wait_for(name, ready, 120)
                 assert process.poll() is None
+            shown = Served(root, ui, "", started[2], root / "log")
+            assert shown.ended(shown.launch("breast_cancer"))["status"] == "SUCCESS"
+            asked = subprocess.run(
+                here(["ml-assets", "status", "breast_cancer", "--json"]),
+                cwd=root,
+                env=environment,
+                capture_output=True,
+                check=True,
+            )
+            assert json.loads(asked.stdout)["champion"]["version"] == 1
         finally:
             for process in reversed(started):
                 process.terminate()
@@ -463,5 +525,5 @@ def test_the_processes_of_compose_run_as_they_are_named(tmp_path: Path) -> None:
                 try:
                     process.wait(timeout=20)
                 except subprocess.TimeoutExpired:
-                    process.kill()
+                    os.killpg(process.pid, signal.SIGKILL)
                     process.wait()

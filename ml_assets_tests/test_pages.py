@@ -164,6 +164,7 @@ LOOKED_AT = {
     "scripts/run": _is_script,
     "scripts/test": _is_script,
     "scripts/faults": _is_script,
+    "scripts/compose": _is_script,
     "python": lambda words: "-m" in words or _is_script(words),
     "FLAML_VENV/bin/pip": lambda _: None,  # FLAML is in no environment of ours
     "pip": _is_installed,
@@ -175,8 +176,8 @@ LOOKED_AT = {
     "dg": lambda _: None,  # test_examples types it
     "curl": lambda _: None,  # typed below
     "eval": lambda _: None,  # test_command asks for each shell's completion
-    "docker": lambda _: None,  # no engine runs here; test_deployment looks at the files
-    "helm": lambda _: None,  # out of reach here; test_deployment looks at the values
+    "docker": lambda _: None,  # scripts/compose types it, where an engine runs
+    "helm": lambda _: None,  # the chart is out of reach here; test_deployment looks at the values
 }
 
 

@@ -6,6 +6,7 @@ stopped, or a command that was killed, leaves a run that is "started" for ever, 
 wait for.  Here such a run is failed, with its reason, by whoever looks next.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -56,6 +57,16 @@ def is_alive(pid: int, since: float) -> bool:
     return boot + int(stat[19]) / os.sysconf("SC_CLK_TCK") <= since + 2
 
 
+def is_here(host: str) -> bool:
+    """It says whether a name or an address is this machine's, or this container's, by binding to it.
+
+    A code server in a container goes by the name of its service, which is no name of its machine.
+    """
+    with contextlib.suppress(OSError, UnicodeError), socket.create_server((host, 0)):
+        return bool(host)
+    return False
+
+
 def lost(instance: dg.DagsterInstance, record: dg.RunRecord) -> str | None:
     """It returns why a run at work cannot go on, as a sentence; None while it may.
 
@@ -70,7 +81,7 @@ def lost(instance: dg.DagsterInstance, record: dg.RunRecord) -> str | None:
             return None
         return f"The command that executed this run (process {pid}) is gone."
     server = json.loads(run.tags.get(".dagster/grpc_info", "{}"))
-    if server.get("host") not in ("localhost", "127.0.0.1", socket.gethostname()):
+    if not is_here(server.get("host", "")):
         return None
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         event = entry.dagster_event
