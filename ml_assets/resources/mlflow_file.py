@@ -11,12 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Where MLflow notes addresses of files, from the root of the machine.
+PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
 DELETED = "Deleted_Internal"  # MLflow's word for a version that it has forgotten
 
 
 @dataclass(frozen=True)
 class MlflowFile:
-    """The file, opened for each question and only to be read.
+    """The file, opened for each question, and only to be read but for `follow`.
 
     Attributes:
         path: where it is.
@@ -70,6 +77,32 @@ class MlflowFile:
             "select artifact_location from logged_models where model_id = ?", model_id
         )
         return str(found[0]) if found else None
+
+    def artifacts(self) -> str | None:
+        """It returns the URL of the folder that it takes all artifacts to be in, or None.
+
+        The default experiment, made with the file, has the first of them.
+        """
+        found = self._first("select artifact_location from experiments where experiment_id = 0")
+        folder, default, _ = str(found[0] if found else "").rpartition("/default")
+        return folder if default else None
+
+    def follow(self, artifacts: str) -> None:
+        """It has MLflow look for artifacts where they are, after their folder was moved or copied.
+
+        Args:
+            artifacts: URL of the folder.
+        """
+        before = self.artifacts()
+        if before is None or before == artifacts:
+            return
+        with contextlib.closing(sqlite3.connect(self.path, timeout=30)) as file, file:
+            for table, column in PLACES:
+                file.execute(
+                    f"update {table} set {column} = ? || substr({column}, ?) "  # noqa: S608  ours
+                    f"where substr({column}, 1, ?) = ?",
+                    (artifacts, len(before) + 1, len(before) + 1, f"{before}/"),
+                )
 
     def _first(self, question: str, *given: Any) -> Any:
         with self._opened() as file:

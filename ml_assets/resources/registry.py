@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import unquote
 
 from ml_assets.digest import tree_digest
 from ml_assets.errors import ModelRefused, RegistryAway
@@ -130,10 +131,18 @@ class Registry:
         file = Path(self.uri.removeprefix("sqlite:///"))
         return MlflowFile(file) if self.uri.startswith("sqlite:///") and file.exists() else None
 
+    def _follow(self) -> None:
+        """It has MLflow look for files in this home, if its folder was moved or copied here."""
+        file = self._file()
+        if file and file.path.parent == self.home and file.artifacts() != self._artifacts():
+            with self._lock("store"):
+                file.follow(self._artifacts())
+
     def _make_store(self) -> None:
         """It makes SQLite's file aside and renames it in: a kill in the middle leaves no ruin."""
         file = Path(self.uri.removeprefix("sqlite:///"))
         if not self.uri.startswith("sqlite:///") or file.exists():
+            self._follow()
             return
         file.parent.mkdir(parents=True, exist_ok=True)
         with self._lock("store"):
@@ -145,7 +154,7 @@ class Registry:
             shm = memory if os.access(memory, os.W_OK) else None
             with tempfile.TemporaryDirectory(dir=shm) as aside:
                 made = Path(aside) / "store.db"
-                store = SqlAlchemyStore(f"sqlite:///{made}", self._artifacts("default"))
+                store = SqlAlchemyStore(f"sqlite:///{made}", f"{self._artifacts()}/default")
                 store.engine.dispose()
                 whole = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
                 shutil.copy(made, whole)
@@ -156,8 +165,8 @@ class Registry:
             os.close(handle)
             whole.replace(file)
 
-    def _artifacts(self, name: str) -> str:
-        return (self.home / "artifacts" / name).as_uri()
+    def _artifacts(self) -> str:
+        return (self.home / "artifacts").as_uri()
 
     @contextlib.contextmanager
     def _lock(self, what: str) -> Iterator[None]:
@@ -186,7 +195,7 @@ class Registry:
                     if found
                     else self.client.create_experiment(
                         problem,
-                        artifact_location=self._artifacts(problem)
+                        artifact_location=f"{self._artifacts()}/{problem}"
                         if self.uri.startswith("sqlite")
                         else None,
                     )
@@ -386,11 +395,9 @@ class Registry:
         return Version(int(version.version), digest, folder, dict(version.tags))
 
     def _model_folder(self, model_id: str) -> Path:
-        file = self._file()
-        location = file.model_location(model_id) if file else None
-        location = location or self.client.get_logged_model(model_id).artifact_location
+        location = self._model_location(model_id)
         if location.startswith("file://"):
-            return Path(location.removeprefix("file://"))
+            return Path(unquote(location.removeprefix("file://")))
         from mlflow.artifacts import download_artifacts
 
         folder = self.home / "downloads" / model_id
@@ -435,10 +442,17 @@ class Registry:
 
     def location(self, version: Version) -> str:
         """It returns where a version's files are, as MLflow has it: a URL, or a folder."""
-        model_id = version.tags["ml_assets.model_id"]
+        return self._model_location(version.tags["ml_assets.model_id"])
+
+    def _model_location(self, model_id: str) -> str:
         file = self._file()
         known = file.model_location(model_id) if file else None
-        return known or str(self.client.get_logged_model(model_id).artifact_location)
+        if file is None or known is None:
+            return str(self.client.get_logged_model(model_id).artifact_location)
+        before = file.artifacts()
+        if file.path.parent == self.home and before and known.startswith(f"{before}/"):
+            return self._artifacts() + known.removeprefix(before)  # moved: nothing was written yet
+        return known
 
     def registered(self, problem: str, **tags: str) -> Version | None:
         """It returns the newest version that carries all these tags, or None."""
