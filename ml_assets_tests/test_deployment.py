@@ -48,6 +48,7 @@ from ml_assets_tests.e2e.served import (
     make_project,
     wait_for,
 )
+from ml_assets_tests.environments import environment
 
 COMMANDS = Path(sys.executable).parent
 COMPOSE = yaml.safe_load((CHECKOUT / "docker-compose.yaml").read_text())
@@ -415,13 +416,7 @@ def image(tmp_path: Path) -> Path:
             else:
                 shutil.copy(CHECKOUT / source, build / target)
     [package] = re.findall(r'"(\.\[.+?\])"', "\n".join(DOCKERFILE))
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", made], check=True)
-    python = ["--python", str(made / "bin" / "python")]
-    uv = shutil.which("uv", path=f"{COMMANDS}{os.pathsep}{os.environ['PATH']}")
-    installer = [uv, "pip"] if uv else [sys.executable, "-m", "pip", *python]
-    words = ["install", "--quiet", *(python if uv else []), package]
-    subprocess.run([*installer, *words], cwd=build, check=True, timeout=600)
-    return made / "bin"
+    return environment(made, package, of=build)
 
 
 @pytest.mark.slow
@@ -450,12 +445,12 @@ def test_the_processes_of_compose_run_as_they_are_named(tmp_path: Path, image: P
     def healthy(*words: str) -> Callable[[], bool]:
         return lambda: (
             not subprocess.run(
-                here(list(words)), cwd=root, env=environment, capture_output=True
+                here(list(words)), cwd=root, env=told, capture_output=True
             ).returncode
         )
 
     with servers.postgres() as postgres, servers.object_store() as objects:
-        environment = clean_environment(
+        told = clean_environment(
             PATH=f"{image}:/usr/bin:/bin",
             PYTHONDONTWRITEBYTECODE="",  # as the image, where it is compiled: once
             DAGSTER_POSTGRES_URL=postgres.url("dagster"),
@@ -500,7 +495,7 @@ def test_the_processes_of_compose_run_as_they_are_named(tmp_path: Path, image: P
                 process = subprocess.Popen(
                     here(words),
                     cwd=root,
-                    env={**environment, **more},
+                    env={**told, **more},
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,
@@ -513,7 +508,7 @@ def test_the_processes_of_compose_run_as_they_are_named(tmp_path: Path, image: P
             asked = subprocess.run(
                 here(["ml-assets", "status", "breast_cancer", "--json"]),
                 cwd=root,
-                env=environment,
+                env=told,
                 capture_output=True,
                 check=True,
             )
