@@ -83,8 +83,10 @@ def main(file: Path, target: str) -> int:
         drafted = subprocess.run(
             new, env=environment, cwd=home, check=True, capture_output=True, text=True
         )
-        chosen = json.loads(drafted.stdout)["inferred"]["candidates"]
-        rounds = chosen["lightgbm"]["n_estimators"]
+        chosen = json.loads(drafted.stdout)["inferred"].get(
+            "candidates", {}
+        )  # of large tables only
+        rounds = chosen.get("lightgbm", {}).get("n_estimators", 100)
         script = [sys.executable, "-c", SCRIPT, str(file), target, str(rounds)]
         print("| what | seconds | peak GB | balanced accuracy on test |")
         print("|---|---|---|---|")

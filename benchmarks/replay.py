@@ -35,6 +35,7 @@ def main(folder: Path, pictures: Path, names: list[str], shuffled: bool) -> int:
             page = Path(root) / "page.html"
             played = ml_assets(root, "replay", name, "--json", "--output", str(page), *also)
             show(json.loads(played))
+            pictures.mkdir(parents=True, exist_ok=True)
             ending = "_shuffled" if shuffled else ""
             (pictures / f"replay_{name}{ending}.svg").write_bytes(picture(page))
     return 0

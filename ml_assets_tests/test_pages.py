@@ -166,7 +166,7 @@ LOOKED_AT = {
     "scripts/faults": _is_script,
     "scripts/compose": _is_script,
     "python": lambda words: "-m" in words or _is_script(words),
-    "FLAML_VENV/bin/pip": lambda _: None,  # FLAML is in no environment of ours
+    "FLAML_VENV/bin/pip": lambda _: None,  # test_benchmarks makes that environment
     "pip": _is_installed,
     "export": _is_read,
     "cp": _is_there,
