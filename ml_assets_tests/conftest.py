@@ -13,6 +13,11 @@ from ml_assets.problem import DatasetDeclaration, Problem
 
 # Hundreds of small rounds each: quick by themselves, long together.
 SLOW = (
+    "test_bad_inputs.py",
+    "test_live.py",
+    "test_mlflow_file.py",
+    "test_beside.py",
+    "test_server.py",
     "test_arrival.py",
     "test_tuning.py",
     "test_approval.py",

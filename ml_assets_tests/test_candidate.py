@@ -63,6 +63,7 @@ def test_every_short_name_is_in_the_catalogue_and_nothing_else_is():
     assert set(SHORT_NAMES) == {*CATALOGUE, ENSEMBLE} == set(get_args(ShortName)) == set(ABOUT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_a_short_name_fits_a_mixed_table_and_is_kept_and_loaded_as_it_was(name, task):

@@ -302,6 +302,7 @@ def test_a_hold_is_done(ran: Desk) -> None:
     assert document["champion"]["version"] == 1
 
 
+@pytest.mark.slow
 def test_a_failed_gate_is_status_1_with_the_gate_as_reason(ran: Desk) -> None:
     ran.declare(YAML.replace("min: 0.6", "min: 0.999"))
     answer = ran.type("run", "demo", "--json")
@@ -377,6 +378,7 @@ def test_only_guesses_a_misspelt_asset(ran: Desk) -> None:
     assert ran.type("run", "demo", "--only", "evaluaton").refused("Did you mean `evaluation`?")
 
 
+@pytest.mark.slow
 def test_what_comes_after_deployment_is_brought_up_to_date_by_name(ran: Desk) -> None:
     """Scored, watched and decided by one command, in this order; no round is made.
 
@@ -694,6 +696,7 @@ OF_ROWS = ("numpy", "pandas", "pyarrow", "deltalake", "scipy", "sklearn", "skops
 OF_ROWS += ("pandera", "optuna", "matplotlib", "mlflow", "dagster_mlflow")
 
 
+@pytest.mark.slow
 def test_an_unchanged_run_reads_no_row_and_loads_no_model(
     ran: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

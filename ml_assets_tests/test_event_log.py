@@ -57,6 +57,7 @@ def told(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_it_records_what_dagsters_own_records(tmp_path: Path) -> None:
     plain, ours = opened(tmp_path / "plain"), keep_open(opened(tmp_path / "ours"))
     assert isinstance(ours.event_log_storage, EventLog)

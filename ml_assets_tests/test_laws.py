@@ -80,6 +80,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, quick: pytest.MonkeyPatch) ->
 # ------------------------------------------------ 1. no bad model in production, by any path
 
 
+@pytest.mark.slow
 def test_a_floor_out_of_reach_makes_the_run_red_and_moves_nothing(project: Project) -> None:
     """Seen to fail when `make_challenger` moved the alias before it looked at the verdicts: `challenger` was 2."""
     assert project.run(declared()).green
@@ -99,6 +100,7 @@ def test_a_first_challenger_below_a_floor_never_becomes_champion(project: Projec
     assert project.pointed("challenger") is None
 
 
+@pytest.mark.slow
 def test_production_alone_is_refused_after_a_failed_gate(project: Project) -> None:
     """Dagster's blocking checks stop downstream in the same run only; this one starts afterwards.
 
@@ -194,6 +196,7 @@ def test_a_bad_dataset_leaves_dataset_and_champion_as_they_were(live: Project, c
     assert live.champion() == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_later_step_alone_works_on_the_last_good_dataset(project: Project) -> None:
     assert project.run(declared()).green
     project.write(rows(30, seed=3))
@@ -215,6 +218,7 @@ def test_a_production_whose_split_is_not_made_is_refused(project: Project) -> No
 # ----------------------------------------------------- 2. unfit is not the same as not better
 
 
+@pytest.mark.slow
 def test_a_worse_candidate_leaves_the_champion_alone_and_the_run_green(project: Project) -> None:
     """Seen to fail when the asset yielded its materialization whatever was decided."""
     assert project.run(declared()).green
@@ -230,6 +234,7 @@ def test_a_worse_candidate_leaves_the_champion_alone_and_the_run_green(project: 
     assert project.champion() == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_hold_is_decided_although_the_worse_candidate_is_fit(project: Project) -> None:
     """Seen to fail when `decide` promoted on every comparison: version 2 became champion."""
     project.production(declared())
@@ -240,6 +245,7 @@ def test_a_hold_is_decided_although_the_worse_candidate_is_fit(project: Project)
     assert project.champion() == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_materialization_of_production_means_that_the_champion_changed(project: Project) -> None:
     first = project.run(declared(candidates={"weak": SEES_B}))
     assert "production_model" in first.materialized
@@ -276,6 +282,7 @@ def test_the_best_on_validation_is_picked_though_it_is_the_worst_on_test(project
     assert board["sees_a"] > 0.99 > 0.65 > board["sees_b"]
 
 
+@pytest.mark.slow
 def test_test_rows_are_read_only_for_challenger_and_champion(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -363,6 +370,7 @@ def test_an_equal_model_under_another_name_is_held(project: Project) -> None:
     assert project.champion() == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_gain_within_noise_is_inconclusive_and_held(project: Project) -> None:
     """The challenger's number is the greater one, by so little that chance may have made it."""
     project.production(declared(candidates={"plain": SEES_ALL}))
@@ -559,6 +567,7 @@ def test_a_changed_score_is_not_believed(project: Project) -> None:
     assert project.champion() == (None, None)
 
 
+@pytest.mark.slow
 def test_a_changed_version_makes_the_run_red_with_its_reason(project: Project) -> None:
     assert project.run(declared(candidates={"weak": SEES_B})).green
     assert project.run(declared(), "dataset").green
@@ -884,6 +893,7 @@ def test_a_pickle_is_not_loaded(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ 9. same inputs, same output
 
 
+@pytest.mark.slow
 def test_two_homes_learn_the_same_from_the_same(tmp_path: Path) -> None:
     """Digests of files, not only of numbers; threads, clocks and random ids must not show."""
     problem = declared(

@@ -181,6 +181,7 @@ LOOKED_AT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=_names(PAGES))
 def test_every_other_command_of_a_page_is_looked_at(page: Path) -> None:
     """Seen to fail: an option of a benchmark that was renamed, an extra that is none."""

@@ -129,6 +129,7 @@ def test_a_failed_gate_is_never_tried_again(project: Project):
     assert tries_of(run, "demo__dataset") == 1
 
 
+@pytest.mark.slow
 def test_a_candidates_own_failure_is_no_reason_to_fit_it_again(project: Project):
     run = project.run(declared(candidates={"all": SEES_ALL, "kettle": EXPLODES}))
 
@@ -156,6 +157,7 @@ def test_a_candidate_that_met_a_lock_is_fitted_again_and_not_lost(
     assert project.champion() == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_candidate_over_its_limit_counts_as_failed_and_the_others_go_on(project: Project):
     slow = "\n\ndef slow():\n    import time\n    time.sleep(30)\n"
     (project.root / "model.py").write_text((project.root / "model.py").read_text() + slow)

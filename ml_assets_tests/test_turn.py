@@ -193,6 +193,7 @@ with dg.DagsterInstance.ephemeral() as instance, turn(instance, Path(sys.argv[1]
 """
 
 
+@pytest.mark.slow
 def test_two_commands_take_turns_and_a_killed_one_gives_its_turn_back(
     instance: dg.DagsterInstance, tmp_path: Path
 ):

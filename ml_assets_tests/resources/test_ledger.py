@@ -241,6 +241,7 @@ def tell(ledger, told):
         os.write(told, b"%d\n" % decide(ledger, promotion(version))[0]["number"])
 
 
+@pytest.mark.slow
 def test_kills_at_any_instant_lose_nothing_that_was_acknowledged(kept):
     """And the lock of the one who was killed is free for the next."""
     chance, ledger = random.Random(5), kept.open()
