@@ -19,11 +19,11 @@ QUICK = {
     "canary_looks.py 4 roc_auc": "| roc_auc | +0.02 |",
     "promotion_power.py 2 roc_auc": "| roc_auc | 5,000 |",
     "ingestion.py 5000": " s with imports",
-    "many_problems.py --problems 3": "All processes together:",
-    f"duplicates_leak.py {OPEN}/wine_quality_white.csv quality": "| RandomForest |",
     f"monitoring.py {OPEN} 1 bike_sharing_hour": "| bike_sharing_hour | true order | 24 |",
 }
 SLOW = {
+    f"duplicates_leak.py {OPEN}/wine_quality_white.csv quality": "| RandomForest |",
+    "many_problems.py --problems 3": "All processes together:",
     f"whole_job.py {SCRIPT} --sizes tiny --rounds 1": "| 2,000 | unchanged |",
     f"open_datasets.py {OPEN} penguins_raw": "| penguins_raw | extra_trees |",
     f"candidates_alike.py {OPEN} mammography": "| mammography |",
