@@ -83,10 +83,9 @@ def main(file: Path, target: str) -> int:
         drafted = subprocess.run(
             new, env=environment, cwd=home, check=True, capture_output=True, text=True
         )
-        chosen = json.loads(drafted.stdout)["inferred"].get(
-            "candidates", {}
-        )  # of large tables only
-        rounds = chosen.get("lightgbm", {}).get("n_estimators", 100)
+        inferred = json.loads(drafted.stdout)["inferred"]
+        chosen = inferred.get("candidates", {}).get("lightgbm", {})  # of large tables only
+        rounds = chosen.get("n_estimators", 100)
         script = [sys.executable, "-c", SCRIPT, str(file), target, str(rounds)]
         print("| what | seconds | peak GB | balanced accuracy on test |")
         print("|---|---|---|---|")

@@ -93,7 +93,20 @@ def test_a_run_whose_command_was_killed_is_failed_with_its_reason(instance: dg.D
     assert "is gone. What it had finished is kept." in str(events[-1].dagster_event)
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", socket.gethostname(), "127.0.0.77"])
+def own_address() -> str:
+    """It returns an address of this machine by which others reach it, if it has one."""
+    with socket.socket(type=socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return asked.getsockname()[0]
+
+
+HERE = ["localhost", "127.0.0.1", socket.gethostname(), "127.0.0.77", own_address()]
+
+
+@pytest.mark.parametrize("host", HERE, ids=["name", "loopback", "host", "another loopback", "own"])
 def test_a_launched_run_whose_process_is_gone_is_failed(instance: dg.DagsterInstance, host: str):
     """Seen to fail: in Docker a code server goes by its service's name; its runs stayed "started"."""
     record = launched(instance, gone(), host)

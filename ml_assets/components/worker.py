@@ -7,6 +7,7 @@ wait for.  Here such a run is failed, with its reason, by whoever looks next.
 """
 
 import contextlib
+import ipaddress
 import json
 import os
 import socket
@@ -58,12 +59,21 @@ def is_alive(pid: int, since: float) -> bool:
 
 
 def is_here(host: str) -> bool:
-    """It says whether a name or an address is this machine's, or this container's, by binding to it.
+    """It says whether a name or an address is this machine's, or this container's.
 
     A code server in a container goes by the name of its service, which is no name of its machine.
+    What is sent to an address of one's own leaves from that address: the kernel is asked for it,
+    and nothing is sent.
     """
-    with contextlib.suppress(OSError, UnicodeError), socket.create_server((host, 0)):
-        return bool(host)
+    if host in ("localhost", socket.gethostname()):
+        return True
+    with contextlib.suppress(OSError, UnicodeError):
+        for family, kind, *_, peer in socket.getaddrinfo(host or ".", 9, type=socket.SOCK_DGRAM):
+            with socket.socket(family, kind) as asked:
+                asked.connect(peer)
+                own = asked.getsockname()[0] == peer[0]
+            if own or ipaddress.ip_address(peer[0]).is_loopback:
+                return True
     return False
 
 
